@@ -1,0 +1,190 @@
+"""The protocol that a backend fulfils, and how backends are found.
+
+A backend turns a lowered `ir.kernel.Module` into source text, imports that text, and runs it. Parameters cross this
+border as `{canonical name: NumPy array}` in constrained space, data as `{column: NumPy array}` with rows first; nothing
+of torch or JAX crosses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dgmppl.errors import RunError
+from dgmppl.ir.expressions import Call
+from dgmppl.ir.kernel import Module
+from dgmppl.ir.settings import Train
+
+Array: TypeAlias = NDArray[Any]
+Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where and how precisely to compute: `auto | cpu | cuda`, `float32 | float64 | bfloat16`, threads (None: library's)."""
+
+    kind: str = "auto"
+    precision: str = "float32"
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What an inference engine returns.
+
+    Attributes:
+        posterior: parameter -> [chain, draw, *shape], constrained space; level copies on the first axis of the shape.
+        sample_stats: statistic -> [chain, draw].
+        log_p, log_q: of each draw, [chain, draw], for variational engines; None otherwise.
+        trace: the ELBO per step (nats) of a variational engine; empty otherwise.
+        engine: the engine with every option filled in, as text.
+        sampler: its short name: `nuts`, `svi`, ...
+        notes: what the user must be told (chains run in turn, withheld diagnostics).
+    """
+
+    posterior: dict[str, Array]
+    sample_stats: dict[str, Array] = field(default_factory=dict)
+    log_p: Array | None = None
+    log_q: Array | None = None
+    trace: Array = field(default_factory=lambda: np.zeros(0))
+    engine: str = ""
+    sampler: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class Trainer(Protocol):
+    """Training in progress: parameters, optimizers, averages, chains, step count, on the device."""
+
+    @property
+    def step(self) -> int:
+        """Steps taken so far."""
+        ...
+
+    def advance(self, rows: NDArray[np.int64]) -> dict[str, Array]:
+        """Takes one step per line of `rows` [steps, batch]; returns each report entry per step, `loss` among them."""
+        ...
+
+    def parameters(self, *, averaged: bool = True) -> dict[str, Array]:
+        """Constrained values by canonical name; the moving average where there is one and it is asked for."""
+        ...
+
+    def state(self) -> dict[str, Array]:
+        """Everything that is needed to continue bit for bit, as flat arrays."""
+        ...
+
+    def restore(self, state: Arrays) -> None:
+        """Continues from `state()`."""
+        ...
+
+
+class Executable(Protocol):
+    """An emitted program, imported."""
+
+    @property
+    def source(self) -> str:
+        """The emitted text."""
+        ...
+
+    @property
+    def namespace(self) -> Any:
+        """The imported module."""
+        ...
+
+    def library_model(self, values: Arrays) -> Callable[..., Any]:
+        """An ordinary Pyro / NumPyro model whose networks and learned parameters start at `values`."""
+        ...
+
+    def library_guide(self, values: Arrays) -> Callable[..., Any] | None:
+        """The guide likewise; None for a model without one."""
+        ...
+
+    def has(self, function: str) -> bool:
+        """Whether the program has a function of that name."""
+        ...
+
+    def call(self, function: str, values: Arrays, batch: Arrays, *, seed: int = 0, particles: int = 1,
+             rows: int | None = None, noise: Arrays | None = None) -> dict[str, Array]:
+        """Runs an emitted `density` or `sample` function.
+
+        Args:
+            function: its name.
+            values: parameters, constrained; those with a prior included.
+            batch: data columns (and `x.observed` masks).
+            seed: of the noise, unless `noise` gives it.
+            particles: size of the particle axis, for functions that have one.
+            rows: the data axis's size; that of the batch by default.
+            noise: random numbers by name, standardized, in the functions' layouts.
+
+        Returns:
+            The result by name; a single unnamed result under `value`.
+        """  # fmt: skip
+        ...
+
+    def loss(self, player: str, values: Arrays, batch: Arrays, *, seed: int = 0, noise: Arrays | None = None,
+             gradient: bool = False) -> tuple[float, dict[str, Array], dict[str, float]]:
+        """One player's loss, its gradient (unconstrained, by canonical name; empty unless asked) and its report."""  # fmt: skip
+        ...
+
+    def trainer(self, values: Arrays, data: Arrays, settings: Train, *, steps: int, seed: int, device: Device) -> Trainer:
+        """Starts training on the whole training data, kept on the device."""
+        ...
+
+    def infer(self, engine: Call, data: Arrays, *, seed: int, device: Device,
+              progress: Callable[[int, int, str], None] | None = None) -> Draws:
+        """Runs an inference engine for the parameters with priors; `progress(done, total, text)` is called now and then."""  # fmt: skip
+        ...
+
+
+class Backend(Protocol):
+    """A backend."""
+
+    @property
+    def name(self) -> str:
+        """Its name: `pyro`, `numpyro`."""
+        ...
+
+    def versions(self) -> dict[str, str]:
+        """Versions of its libraries."""
+        ...
+
+    def devices(self) -> tuple[str, ...]:
+        """Device kinds that are there: `cpu`, `cuda`."""
+        ...
+
+    def emit(self, module: Module, *, standalone: bool = False) -> str:
+        """The program's source text: deterministic, formatted.
+
+        Raises:
+            UnsupportedError: a construct that this backend does not lower, named with its line.
+        """
+        ...
+
+    def load(self, source: str, module: Module) -> Executable:
+        """Imports emitted text under a name of its own, with its lines visible in tracebacks."""
+        ...
+
+
+def available() -> dict[str, str]:
+    """The installed backends, and for each the module that provides it."""
+    return {entry.name: entry.value for entry in entry_points(group="dgmppl.backends")}
+
+
+def load(name: str) -> Backend:
+    """A backend by name.
+
+    Raises:
+        RunError: there is no such backend, or its libraries are not installed; the message names the extra.
+    """
+    found = {entry.name: entry for entry in entry_points(group="dgmppl.backends")}
+    if name not in found:
+        raise RunError(f"there is no backend {name!r}; installed: {', '.join(sorted(found)) or 'none'}")
+    try:
+        backend: Backend = found[name].load()
+    except ImportError as error:
+        raise RunError(f"the {name} backend needs {error.name}: pip install 'dgmppl[{name}]'") from error
+    return backend

@@ -1,0 +1,383 @@
+"""The objective as a symbolic object: about two dozen frozen nodes, one tree for the screen and for the code.
+
+Every number is in nats per datum. `text`, `latex` and `to_dict` print the tree; `lowering` turns the same tree into the
+loss. Nothing else decides what is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import TypeAlias
+
+from dgmppl.ir.expressions import Expression
+
+# ---- factors and draws ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LogDensity:
+    """log p(site | given), or log q in the guide.
+
+    Attributes:
+        site: its name (for a pushforward: the image's name; the base is substituted).
+        given: what it is conditioned on, parameters left out.
+        section: `model`, `guide` or `parameters`.
+        rule: the expansion rule that computes it: `normalized chain_rule change_of_variables
+            instantaneous_change_of_variables partition_function diffusion_bound unnormalized trained`.
+        names: all names of a joint site; empty for a single one.
+    """
+
+    site: str
+    given: tuple[str, ...]
+    section: str
+    rule: str = "normalized"
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A random quantity under an expectation.
+
+    Attributes:
+        name: the site that is drawn.
+        source: `guide`, `model` (ancestral), `data`, `noise`, or `sampler` (MCMC on an unnormalized density).
+        given: what it is conditioned on.
+        estimator: how gradients pass: `pathwise enumerate score_function gumbel straight_through none`.
+        stop: no gradient flows through it.
+        partly_observed: rows in which the data hold the value use it instead of a draw (semi-supervised).
+        options: the estimator's options (`temperature`, `baseline`).
+    """
+
+    name: str
+    source: str
+    given: tuple[str, ...] = ()
+    estimator: str = "pathwise"
+    stop: bool = False
+    partly_observed: bool = False
+    options: tuple[tuple[str, Expression], ...] = ()
+
+
+# ---- terms ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """A sum of terms."""
+
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """factor * term; the factor is a number or a scalar schedule."""
+
+    factor: float | Expression
+    term: Term
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """E_{draws}[body], the draws in sampling order."""
+
+    draws: tuple[Draw, ...]
+    body: Term
+
+
+@dataclass(frozen=True, slots=True)
+class LogMeanExp:
+    """log (1/K) sum_k exp(body_k) over K particles of the enclosing draws."""
+
+    count: int
+    body: Term
+    doubly_reparameterized: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class KL:
+    """KL(q(site | q.given) || p(site | p.given)), in closed form where both sides have one."""
+
+    posterior: LogDensity
+    prior: LogDensity
+    closed_form: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LogSum:
+    """log sum over the values of discrete latents of exp(body): the rules `enumerate` and `forward_algorithm`.
+
+    `order` is the elimination order; `elementwise` says that the elements are independent given the rest and are
+    summed one by one.
+    """
+
+    names: tuple[str, ...]
+    body: Term
+    rule: str = "enumerate"
+    elementwise: bool = False
+    states: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogIntegral:
+    """log of the integral over Gaussian latents of exp(body): the rule `gaussian_marginal`.
+
+    `names` are eliminated jointly, in generative order; `children` are the linear-Gaussian sites that read them and
+    whose joint marginal density is the result. `body` holds exactly their factors.
+    """
+
+    names: tuple[str, ...]
+    children: tuple[str, ...]
+    body: Term
+
+
+@dataclass(frozen=True, slots=True)
+class FreeEnergy:
+    """-F(v) = log sum_h exp(-E(v, h)), h finite units in which E is affine: the rule `energy_marginal`."""
+
+    names: tuple[str, ...]
+    visible: tuple[str, ...]
+    site: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContrastiveGradient:
+    """E_{p}[d E] - E_{positive}[d E]: the gradient of -log Z minus the positive phase; the gradient of no function.
+
+    `site` is the unnormalized density; `chain` its sampler; `positive` is what stands on the data side.
+    """
+
+    site: str
+    sampler: Expression | None
+    positive: Draw
+    negative: Draw
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreMatching:
+    """A Fisher-divergence objective: `kind` is `denoising sliced implicit explicit`."""
+
+    site: str
+    kind: str
+    sigma: float | Expression | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseContrast:
+    """Logistic discrimination of data against a normalized noise site (Gutmann and Hyvarinen 2012)."""
+
+    site: str
+    noise: str
+
+
+@dataclass(frozen=True, slots=True)
+class DenoisingTerm:
+    """E_{t, eps} w(t) || target - network(x_t, t) ||^2: a diffusion's regression, reweighted unless `vlb`."""
+
+    site: str
+    weighting: str
+
+
+@dataclass(frozen=True, slots=True)
+class VelocityRegression:
+    """E_{t, x0, x1} || field(x_t, t) - (x1 - x0) ||^2: flow matching along `path`."""
+
+    site: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conjugate:
+    """sup_T E_p[T] - E_q[f*(T)]: the variational bound of an f-divergence, or the Kantorovich dual.
+
+    Attributes:
+        divergence: a key of `dgmppl.objectives.divergences.DIVERGENCES`.
+        critic: index of the critic in `Program.critics`.
+        reads: the sites that are swapped.
+        player: `critic` (ascends) or `model` (descends, `variant` says how: `saturating` or `non_saturating`).
+    """
+
+    divergence: str
+    critic: int
+    reads: tuple[str, ...]
+    player: str
+    variant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DensityRatio:
+    """E_q[log q(z|x) - log p(z)], estimated by a critic because a density is missing (AVB; on z alone: aggregates)."""
+
+    critic: int
+    reads: tuple[str, ...]
+    aggregate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Penalty:
+    """A regularizer of a critic: `gradient(10)`, `r1`, `r2`, as a call."""
+
+    critic: int
+    penalty: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """log q(site | ...) on the rows in which the data hold it."""
+
+    site: str
+    given: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LogPrior:
+    """(1/N) log p(parameters): their share of the log joint, per datum; `names` in generative order."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LogNormalizer:
+    """log Z of an unnormalized density: what a value lacks."""
+
+    site: str
+
+
+Term: TypeAlias = (
+    LogDensity | Sum | Scale | Expectation | LogMeanExp | KL | LogSum | LogIntegral | FreeEnergy | ContrastiveGradient
+    | ScoreMatching | NoiseContrast | DenoisingTerm | VelocityRegression | Conjugate | DensityRatio | Penalty | Supervision
+    | LogPrior | LogNormalizer
+)  # fmt: skip
+
+
+def walk(term: Term) -> Iterator[Term]:
+    """The term and all terms below it, outermost first."""
+    yield term
+    for part in fields(term):
+        value = getattr(term, part.name)
+        for child in value if isinstance(value, tuple) else (value,):
+            if isinstance(child, Term.__args__):
+                yield from walk(child)
+
+
+# ---- players --------------------------------------------------------------------------------------------------------
+
+
+class Direction(Enum):
+    """How a term's expected value lies against what it estimates."""
+
+    EQUAL = "equal"
+    LOWER = "lower"
+    UPPER = "upper"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class PlayerTerm:
+    """One term of a player's loss, which is minimized.
+
+    Attributes:
+        expression: the tree; already negated where a likelihood is maximized (`Scale(-1, ...)`).
+        estimates: what its expected value estimates or bounds, in words of mathematics.
+        direction: how the negated loss lies against that quantity.
+        role: `value`, `gradient` or `both`.
+        value_unbiased, gradient_unbiased: of the Monte-Carlo estimator for the expression itself.
+        weight: multiplies the loss.
+    """
+
+    expression: Term
+    estimates: str
+    direction: Direction
+    role: str = "both"
+    value_unbiased: bool = True
+    gradient_unbiased: bool = True
+    weight: float | Expression = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Player:
+    """Who moves: it owns parameter groups, and its gradient is taken with respect to those alone."""
+
+    name: str
+    owns: tuple[str, ...]
+    terms: tuple[PlayerTerm, ...]
+    every: int = 1
+
+
+@dataclass(frozen=True)
+class RuleApplication:
+    """A rule that was used, where, and why."""
+
+    rule: str
+    site: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A rule that was not used for a site, and why not."""
+
+    rule: str
+    site: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Capability:
+    """What can be asked of the model: `exact | bound | estimate | none`, and why."""
+
+    level: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is trained, by whom.
+
+    Attributes:
+        status: `exact_likelihood lower_bound reweighted_bound score_divergence divergence_lower_bound regression
+            gradient_only log_joint mixed`.
+        divergence: the divergence between data and model that it descends, in words (`forward KL`), or None.
+        players: in the order in which they move.
+        likelihood: log p(x | parameters) as far as the rules get: exact, or its bound; None where there is none. What
+            `log_prob` and `bound` are lowered from.
+        log_joint: likelihood + log prior, for posteriors; None elsewhere.
+    """
+
+    status: str
+    divergence: str | None
+    players: tuple[Player, ...]
+    likelihood: Term | None
+    log_joint: Term | None = None
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """Everything that follows from a program's structure.
+
+    Attributes:
+        status: of log p(data | parameters): `exact | bound | unnormalized | implicit`.
+        factorization: `p(x, z) = p(z) p(x | z)`.
+        objective: what is trained.
+        eliminated: latent -> the rule that removes it.
+        rules: the rules used, in order.
+        refusals: the rules not used, for the why-not report.
+        capabilities: `log_prob`, `sample`, `posterior`, and further ones.
+        engine: `gradient` (players), or an inference engine's call (`nuts(...)`, `svi(...)`) for posteriors.
+        references: papers, keyed by rule.
+        notes: statements that must be printed (conditioned-on lags, missing at random, reweighting, biases).
+        discrete_log_prob: `bound` where data are dequantized.
+    """
+
+    status: str
+    factorization: str
+    objective: Objective
+    eliminated: Mapping[str, str]
+    rules: tuple[RuleApplication, ...]
+    refusals: tuple[Refusal, ...]
+    capabilities: Mapping[str, Capability]
+    engine: Expression | None = None
+    references: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    discrete_log_prob: str | None = None
+    warnings: tuple[object, ...] = field(default=())
