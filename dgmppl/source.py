@@ -9,8 +9,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from dgmppl.errors import CODES, InternalError
+
+
+@lru_cache(maxsize=32)
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(text.splitlines())
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +28,7 @@ class Source:
 
     def line(self, number: int) -> str:
         """The text of a line, counted from 1, without its line break; empty past the end."""
-        lines = self.text.splitlines()
+        lines = _lines(self.text)
         return lines[number - 1] if 1 <= number <= len(lines) else ""
 
 
@@ -110,15 +116,25 @@ class Diagnostic:
         }  # fmt: skip
 
 
+_EXCERPT = 160
+
+
 def excerpt(span: Span) -> list[str]:
-    """The line of a span and a caret line under it; a span over several lines is marked to the first line's end."""
+    """The line of a span and a caret line under it; a span over several lines is marked to the first line's end.
+
+    Of a very long line, the part around the span is shown.
+    """
     text = span.source.line(span.line)
     if not text.strip():
         return []
-    end = span.end_column if span.end_line == span.line else len(text) + 1
-    width = max(1, min(end, len(text) + 1) - span.column)
+    column = span.column - 1
+    end = span.end_column - 1 if span.end_line == span.line else len(text)
+    if len(text) > _EXCERPT:
+        cut = max(0, column - _EXCERPT // 2)
+        text, column, end = text[cut : cut + _EXCERPT], column - cut, min(end - cut, _EXCERPT)
+    width = max(1, min(end, len(text)) - column)
     gutter = f"{span.line:>5} | "
-    padding = "".join("\t" if character == "\t" else " " for character in text[: span.column - 1])
+    padding = "".join("\t" if character == "\t" else " " for character in text[:column])
     return [f"{gutter}{text}", f"{' ' * (len(gutter) - 2)}| {padding}^{'~' * (width - 1)}"]
 
 

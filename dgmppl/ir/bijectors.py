@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dgmppl.ir.networks import REQUIRED, Network, Option, OptionValue
-from dgmppl.ir.parameters import ParameterSpec
-from dgmppl.ir.types import REAL, Support
+from dgmppl.ir.parameters import Initializer, ParameterSpec
+from dgmppl.ir.types import REAL, Shape, Support
 from dgmppl.source import Span
 
 
@@ -75,6 +75,7 @@ class BijectorKind:
 
 
 _POSITIVE, _UNIT = Support("positive"), Support("unit")
+_ZERO = Initializer("constant", 0.0)
 
 BIJECTORS: dict[str, BijectorKind] = {
     kind.name: kind
@@ -118,3 +119,37 @@ BIJECTORS: dict[str, BijectorKind] = {
         ),
     )
 }  # fmt: skip
+
+
+def raw_parameters(element: Step) -> tuple[tuple[str, int | None], ...]:
+    """The unconstrained parameters of an element transform, per element: (name, how many; None for a scalar).
+
+    A spline with K bins has K widths, K heights and K - 1 inner derivatives; its tails are the identity.
+    """
+    bins = element.options.get("bins")
+    if element.kind == "spline" and isinstance(bins, int):
+        return (("widths", bins), ("heights", bins), ("derivatives", bins - 1))
+    return (("shift", None), ("scale", None))
+
+
+def step_parameters(step: Step, group: str, event: Shape) -> tuple[ParameterSpec, ...]:
+    """The parameters of a step for events of a shape: its conditioner's, or one set of its own per element.
+
+    A conditioner's last layer starts at zero, so that its transform starts as the same function of every element.
+    """
+    if step.conditioner is not None:
+        inner = tuple(replace(parameter, group=group) for parameter in step.conditioner.parameters)
+        return inner if step.element is None else (*inner[:-2], *(replace(last, init=_ZERO) for last in inner[-2:]))
+    if step.kind not in {"affine", "actnorm", "spline"}:
+        return ()
+    return tuple(
+        _per_element(f"{step.path}.{name}", group, (*event, *(() if count is None else (count,))))
+        for name, count in raw_parameters(step)
+    )
+
+
+def _per_element(name: str, group: str, shape: Shape) -> ParameterSpec:
+    """A scale starts at one and is stored positive; everything else starts at zero."""
+    if name.endswith(".scale"):
+        return ParameterSpec(name, group, shape, Initializer("constant", 1.0), Support("positive"))
+    return ParameterSpec(name, group, shape, _ZERO)

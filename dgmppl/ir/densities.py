@@ -50,7 +50,8 @@ class MixtureOf(Located):
 
     Attributes:
         components: one density whose parameters hold the components on an axis of their own, or several densities.
-        weights: the mixing distribution, a `Categorical` by `probs` or `logits`.
+        weights: the mixing distribution: a `Categorical` by `probs` or `logits`; for `ZeroInflated` a
+            `Bernoulli`, whose `probs` is the weight of the second component.
         joint: one component per event (component axis first) instead of one per element (component axis last).
         count: the number of components K.
     """

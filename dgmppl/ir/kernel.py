@@ -152,6 +152,11 @@ PRIMITIVES: dict[str, str] = {
     "stop": "the value without gradient", "scale_gradient": "the first operand; its gradient is multiplied by the second",
     "mean_all": "mean over every axis", "sum_all": "sum over every axis",
     "logmeanexp": "log mean exp over the leftmost axis", "moveaxis": "moves axis `source` to `target` (both negative)",
+    "concat_broadcast": "join along the last axis, batch axes broadcast against each other",
+    "leave_one_out": "x minus the mean of the others along the leftmost axis",
+    "leading": "items of the leftmost axis: option `item`, an int or a (start, stop) pair",
+    "simplex_points": "the origin, then each of the `size` unit vectors: [size + 1, 1 * trailing, size]",
+    "softmax_leading": "softmax over the leftmost axis", "reduce_leading": "sum, mean or logsumexp (option `function`) over the leftmost axis",
     "cast": "to `dtype`: real or integer", "checked": "the value, asserted to lie in `support` at run time",
     "unconstrained": "the fixed bijection from the reals onto `support` applied to a raw parameter",
     "item": "element `number` of a tuple",
@@ -190,6 +195,8 @@ class Sample:
         density: its distribution.
         observed: the variable that holds the data, or None.
         mask: a boolean variable; entries where it is False do not count.
+        unless: a variable that, when it is given (not None), takes the sample's place: the site is then skipped and
+            the variable stands for its value; printed as `if y is None:`.
         span: the declaration's place.
     """
 
@@ -197,6 +204,7 @@ class Sample:
     density: DensityValue
     observed: str | None = None
     mask: str | None = None
+    unless: str | None = None
     span: Span | None = field(default=None, compare=False, repr=False)
 
 

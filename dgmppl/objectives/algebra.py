@@ -27,6 +27,7 @@ class LogDensity:
         rule: the expansion rule that computes it: `normalized chain_rule change_of_variables
             instantaneous_change_of_variables partition_function diffusion_bound unnormalized trained`.
         names: all names of a joint site; empty for a single one.
+        at: the site whose value is scored, where it is another one (a noise density on the data); None for its own.
     """
 
     site: str
@@ -34,6 +35,7 @@ class LogDensity:
     section: str
     rule: str = "normalized"
     names: tuple[str, ...] = ()
+    at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +81,11 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """E_{draws}[body], the draws in sampling order."""
+    """E_{draws}[body], the draws in sampling order, averaged over `particles` of them."""
 
     draws: tuple[Draw, ...]
     body: Term
+    particles: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +110,9 @@ class KL:
 class LogSum:
     """log sum over the values of discrete latents of exp(body): the rules `enumerate` and `forward_algorithm`.
 
-    `order` is the elimination order; `elementwise` says that the elements are independent given the rest and are
-    summed one by one.
+    The order of `names` is the elimination order. `elementwise` says that the elements are independent given the rest
+    and are summed one by one; `partly_observed` that only the rows in which the data lack the value are summed, while
+    the others take it from the data.
     """
 
     names: tuple[str, ...]
@@ -116,6 +120,7 @@ class LogSum:
     rule: str = "enumerate"
     elementwise: bool = False
     states: int = 0
+    partly_observed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,30 +149,37 @@ class FreeEnergy:
 class ContrastiveGradient:
     """E_{p}[d E] - E_{positive}[d E]: the gradient of -log Z minus the positive phase; the gradient of no function.
 
-    `site` is the unnormalized density; `chain` its sampler; `positive` is what stands on the data side.
+    `site` is the unnormalized density; `sampler` its chain; `positive` is what stands on the data side; `hidden` are
+    the units that `energy_marginal` sums, so that E is the free energy of the rest.
     """
 
     site: str
     sampler: Expression | None
     positive: Draw
     negative: Draw
+    hidden: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreMatching:
-    """A Fisher-divergence objective: `kind` is `denoising sliced implicit explicit`."""
+    """A Fisher-divergence objective: `kind` is `denoising sliced implicit explicit`.
+
+    `sigma` is the smoothing noise of `denoising`, `projections` the number of random directions of `sliced`.
+    """
 
     site: str
     kind: str
     sigma: float | Expression | None = None
+    projections: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class NoiseContrast:
-    """Logistic discrimination of data against a normalized noise site (Gutmann and Hyvarinen 2012)."""
+    """Logistic discrimination of data against `ratio` draws of a normalized noise site (Gutmann and Hyvarinen 2012)."""
 
     site: str
     noise: str
+    ratio: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +207,9 @@ class Conjugate:
         critic: index of the critic in `Program.critics`.
         reads: the sites that are swapped.
         player: `critic` (ascends) or `model` (descends, `variant` says how: `saturating` or `non_saturating`).
+        positive, negative: where the two sides' values come from: `data` (latents from the guide) and `model` (latents
+            from the prior); for a density ratio `guide` and `prior`.
+        options: what the term was given besides (`fake`, `source`).
     """
 
     divergence: str
@@ -202,6 +217,9 @@ class Conjugate:
     reads: tuple[str, ...]
     player: str
     variant: str = ""
+    positive: str = "data"
+    negative: str = "model"
+    options: tuple[tuple[str, Expression], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +255,13 @@ class LogPrior:
 
 
 @dataclass(frozen=True, slots=True)
+class LogPosterior:
+    """(1/N) log q(parameters): the variational posterior of the parameters, per datum."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LogNormalizer:
     """log Z of an unnormalized density: what a value lacks."""
 
@@ -245,8 +270,8 @@ class LogNormalizer:
 
 Term: TypeAlias = (
     LogDensity | Sum | Scale | Expectation | LogMeanExp | KL | LogSum | LogIntegral | FreeEnergy | ContrastiveGradient
-    | ScoreMatching | NoiseContrast | DenoisingTerm | VelocityRegression | Conjugate | DensityRatio | Penalty | Supervision
-    | LogPrior | LogNormalizer
+    | ScoreMatching | NoiseContrast | DenoisingTerm | VelocityRegression | Conjugate | DensityRatio | Penalty
+    | Supervision | LogPrior | LogPosterior | LogNormalizer
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from dgmppl.ir.expressions import Expression
 from dgmppl.source import Source, Span
 
-Option: TypeAlias = "bool | int | float | str | None | Expression | list[Option] | dict[str, Option]"
+Option: TypeAlias = "bool | int | float | str | Expression | list[Option] | dict[str, Option] | None"
 
 
 @dataclass(frozen=True, slots=True)

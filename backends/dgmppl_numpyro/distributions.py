@@ -1,0 +1,93 @@
+"""Distributions that NumPyro lacks, as NumPyro distributions, and their broadcasting to a site's event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jax import Array
+from numpyro.distributions.util import promote_shapes
+
+from dgmppl_numpyro import densities
+
+
+def broadcast(distribution: Any, shape: tuple[int, ...]) -> Any:
+    """The distribution with at least the batch axes `shape`, right-aligned."""
+    return distribution.expand(jnp.broadcast_shapes(distribution.batch_shape, shape))
+
+
+class OneHotCategorical(dist.Distribution):
+    """Indicator vectors with probabilities p."""
+
+    arg_constraints = {"probs": dist.constraints.simplex, "logits": dist.constraints.real_vector}  # noqa: RUF012
+    support = dist.constraints.independent(dist.constraints.boolean, 1)
+    has_enumerate_support = True
+
+    def __init__(
+        self, probs: Array | None = None, logits: Array | None = None, *, validate_args: bool | None = None
+    ) -> None:
+        """Args: probabilities or logits, classes on the last axis."""
+        if (probs is None) == (logits is None):
+            raise ValueError("give either probs or logits")
+        self.logits = jnp.log(probs) if logits is None else logits
+        super().__init__(self.logits.shape[:-1], self.logits.shape[-1:], validate_args=validate_args)
+
+    @property
+    def probs(self) -> Array:
+        """Class probabilities."""
+        return jax.nn.softmax(self.logits, -1)
+
+    @property
+    def mean(self) -> Array:
+        """Class probabilities."""
+        return self.probs
+
+    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Indicator vectors of categorical draws."""
+        index = jax.random.categorical(key, self.logits, shape=sample_shape + self.batch_shape)
+        return jax.nn.one_hot(index, self.event_shape[0], dtype=self.logits.dtype)
+
+    def log_prob(self, value: Array, intermediates: Any = None) -> Array:
+        """Log-mass, nats."""
+        del intermediates
+        return densities.one_hot_categorical_logits(value, self.logits)
+
+    def enumerate_support(self, expand: bool = True) -> Array:
+        """Every indicator vector, on a new left axis."""
+        size = self.event_shape[0]
+        values = jnp.eye(size).reshape((size,) + (1,) * len(self.batch_shape) + (size,))
+        return jnp.broadcast_to(values, (size, *self.batch_shape, size)) if expand else values
+
+
+class DiscretizedLogistic(dist.Distribution):
+    """A logistic's mass in each of `bins` equal cells of [-1, 1], its tails in the outer ones; values 0..bins-1."""
+
+    arg_constraints = {"loc": dist.constraints.real, "scale": dist.constraints.positive}  # noqa: RUF012
+    pytree_data_fields = ("loc", "scale")
+    pytree_aux_fields = ("bins",)
+
+    def __init__(
+        self, loc: Array | float, scale: Array | float, bins: int, *, validate_args: bool | None = None
+    ) -> None:
+        """Args: location and scale in units of [-1, 1], and the number of cells."""
+        self.loc, self.scale = promote_shapes(loc, scale)
+        self.bins = bins
+        shape = jax.lax.broadcast_shapes(jnp.shape(loc), jnp.shape(scale))
+        super().__init__(batch_shape=shape, validate_args=validate_args)
+
+    @dist.constraints.dependent_property(is_discrete=True, event_dim=0)
+    def support(self) -> Any:
+        """0, ..., bins - 1."""
+        return dist.constraints.integer_interval(0, self.bins - 1)
+
+    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+        """The cell of a logistic draw."""
+        x = self.loc + self.scale * jax.random.logistic(key, sample_shape + self.batch_shape)
+        return jnp.clip(jnp.floor((x + 1.0) * self.bins / 2.0), 0, self.bins - 1)
+
+    def log_prob(self, value: Array, intermediates: Any = None) -> Array:
+        """Log-mass of a cell, nats."""
+        del intermediates
+        return densities.discretized_logistic(value, self.loc, self.scale, self.bins)

@@ -1,0 +1,46 @@
+"""Parts of emitted networks."""
+
+from __future__ import annotations
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from dgmppl_numpyro.operations import diag, softplus
+
+
+class Linear(eqx.Module):
+    """x W^T + b over the last axis, for any batch axes on the left.
+
+    Attributes:
+        weight: W, [out, in], torch's layout.
+        bias: b, [out].
+    """
+
+    weight: Array
+    bias: Array
+
+    def __init__(self, inputs: int, outputs: int, key: Array) -> None:
+        """Both uniform in +-1/sqrt(in), as torch draws them."""
+        weight_key, bias_key = jax.random.split(key)
+        bound = 1.0 / math.sqrt(max(inputs, 1))
+        self.weight = jax.random.uniform(weight_key, (outputs, inputs), minval=-bound, maxval=bound)
+        self.bias = jax.random.uniform(bias_key, (outputs,), minval=-bound, maxval=bound)
+
+    def __call__(self, x: Array) -> Array:
+        """[.., in] -> [.., out]."""
+        return x @ self.weight.T + self.bias
+
+
+def positive(x: Array) -> Array:
+    """softplus(x) + 1e-6: a head on the positive reals, away from zero."""
+    return softplus(x) + 1e-6
+
+
+def scale_tril(x: Array) -> Array:
+    """A lower triangular matrix with a positive diagonal from any square one [.., n, n]."""
+    diagonal = jnp.diagonal(x, axis1=-2, axis2=-1)
+    return jnp.tril(x, -1) + diag(positive(diagonal))

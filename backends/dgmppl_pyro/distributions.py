@@ -1,0 +1,63 @@
+"""Distributions that Pyro lacks, as Pyro distributions, and their broadcasting to a site's event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions.torch_distribution import TorchDistribution
+from torch import Tensor
+
+from dgmppl_pyro import densities
+
+
+def broadcast(distribution: Any, shape: tuple[int, ...]) -> Any:
+    """The distribution with at least the batch axes `shape`, right-aligned."""
+    return distribution.expand(torch.broadcast_shapes(distribution.batch_shape, shape))
+
+
+class NegativeBinomial(dist.GammaPoisson):
+    """Poisson(r), r ~ Gamma(concentration, concentration / mean): counts of a given mean."""
+
+    def __init__(self, mean: Tensor | float, concentration: Tensor | float, validate_args: bool | None = None) -> None:
+        """Args: mean and concentration, positive."""
+        mean, concentration = torch.distributions.utils.broadcast_all(mean, concentration)
+        super().__init__(concentration, concentration / mean, validate_args=validate_args)
+
+
+class DiscretizedLogistic(TorchDistribution):
+    """A logistic's mass in each of `bins` equal cells of [-1, 1], its tails in the outer ones; values 0..bins-1."""
+
+    arg_constraints = {"loc": dist.constraints.real, "scale": dist.constraints.positive}  # noqa: RUF012
+
+    def __init__(
+        self, loc: Tensor | float, scale: Tensor | float, bins: int, validate_args: bool | None = None
+    ) -> None:
+        """Args: location and scale in units of [-1, 1], and the number of cells."""
+        self.loc, self.scale = torch.distributions.utils.broadcast_all(loc, scale)
+        self.bins = bins
+        super().__init__(self.loc.shape, validate_args=validate_args)
+
+    @property
+    def support(self) -> Any:
+        """0, ..., bins - 1."""
+        return dist.constraints.integer_interval(0, self.bins - 1)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> DiscretizedLogistic:
+        """The same distribution with more batch axes."""
+        del _instance
+        loc, scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
+        return DiscretizedLogistic(loc, scale, self.bins, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-mass of a cell, nats."""
+        return densities.discretized_logistic(value, self.loc, self.scale, self.bins)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """The cell of a logistic draw."""
+        shape = torch.Size(sample_shape) + self.batch_shape
+        with torch.no_grad():
+            uniform = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device).clamp(1e-7, 1.0 - 1e-7)
+            x = self.loc + self.scale * torch.logit(uniform)
+            return ((x + 1.0) * self.bins / 2.0).floor().clamp(0, self.bins - 1)

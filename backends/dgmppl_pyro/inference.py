@@ -1,0 +1,61 @@
+"""Inference engines for parameters with priors: `infer: nuts(...) | hmc | svi(...) | laplace() | map()`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dgmppl.backend import Arrays, Device, Draws
+from dgmppl.errors import UnsupportedError
+from dgmppl.ir.expressions import Call
+from dgmppl.ir.options import ENGINES
+from dgmppl.source import Diagnostic
+from dgmppl_pyro import mcmc, modes, variational
+from dgmppl_pyro.devices import limit_threads, scope
+from dgmppl_pyro.options import bind, spell
+from dgmppl_pyro.posterior import Posterior, Progress, require_joint
+from dgmppl_pyro.program import Program
+
+
+def infer(
+    program: Program, engine: Call, data: Arrays, *, seed: int, device: Device, progress: Progress | None
+) -> Draws:
+    """Runs an engine on all data.
+
+    Args:
+        program: the emitted program.
+        engine: `nuts(warmup=1000, ...)` and so on.
+        data: all data columns, rows first.
+        seed: of start values and chains.
+        device: where and how precisely; without `threads`, on one: small tensors lose time on more.
+        progress: called now and then with what is done, the total and a line about the state.
+
+    Raises:
+        RunError: an option is unknown, or no finite starting point was found.
+        UnsupportedError: the engine is the other backend's.
+    """
+    options = bind(engine, ENGINES, "inference engine")
+    name = engine.function
+    if name == "svi" and variational.family(options["guide"])[0] == "laplace":
+        name, options = "laplace", {argument: options[argument] for argument in ("steps", "draws")}
+    if name not in _HERE:
+        message = f"{name}() is not on the pyro backend, which has {', '.join(_HERE)}; numpyro has it"
+        raise UnsupportedError([Diagnostic("not-lowered", message, engine.span, fix="--backend numpyro")])
+    require_joint(program, name)
+    noncentered = tuple(options.get("reparameterize") or ())
+    with limit_threads(device.threads or 1), scope(replace(device, threads=None)):
+        posterior = Posterior(
+            program, data, seed=seed, device=device, everything=name == "map", reparameterize=noncentered
+        )
+        match name:
+            case "svi":
+                draws = variational.run(posterior, options, seed, progress)
+            case "laplace":
+                draws = modes.laplace(posterior, options, seed, progress)
+            case "map":
+                draws = modes.maximum(posterior, options, seed, progress)
+            case _:
+                draws = mcmc.run(posterior, name, options, seed, progress)
+    return replace(draws, engine=spell(engine, options), sampler=name)
+
+
+_HERE = ("nuts", "hmc", "svi", "laplace", "map")

@@ -1,0 +1,193 @@
+"""Primitives of emitted functions that torch has no single call for.
+
+Values are laid out `[batch..., *event]`; whatever is indexed counts from the right, so that more batch axes may stand on
+the left. `like` is a tensor whose dtype and device new tensors take.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def matvec(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Matrix [.., i, j] times vector [.., j]: [.., i]."""
+    if matrix.ndim == 2:
+        return vector @ matrix.T
+    return (matrix @ vector[..., None])[..., 0]
+
+
+def vecmat(vector: Tensor, matrix: Tensor) -> Tensor:
+    """Vector [.., i] times matrix [.., i, j]: [.., j]."""
+    if matrix.ndim == 2:
+        return vector @ matrix
+    return (vector[..., None, :] @ matrix)[..., 0, :]
+
+
+def dot(x: Tensor, y: Tensor) -> Tensor:
+    """sum_i x_i y_i over the last axis."""
+    return (x * y).sum(-1)
+
+
+def diag(x: Tensor) -> Tensor:
+    """Diagonal matrices [.., n, n] of vectors [.., n]."""
+    return torch.diag_embed(x)
+
+
+def broadcast(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The last axes broadcast to `shape`."""
+    return x.expand(torch.broadcast_shapes(x.shape, shape))
+
+
+def flatten(x: Tensor, rank: int) -> Tensor:
+    """The last `rank` axes as one."""
+    return x.reshape(*x.shape[: x.ndim - rank], math.prod(x.shape[x.ndim - rank :]))
+
+
+def concatenate(parts: Sequence[Tensor], axis: int) -> Tensor:
+    """Parts joined along `axis` (negative), the axes left of it broadcast against each other."""
+    batch = torch.broadcast_shapes(*(part.shape[:axis] for part in parts))
+    return torch.cat([part.expand(batch + part.shape[axis:]) for part in parts], axis)
+
+
+def stack(parts: Sequence[Tensor | float], axis: int) -> Tensor:
+    """Parts broadcast against each other and joined along a new axis that becomes `axis` (negative)."""
+    like = next(part for part in parts if isinstance(part, Tensor))
+    arrays = [part if isinstance(part, Tensor) else like.new_full((), part) for part in parts]
+    return torch.stack(torch.broadcast_tensors(*arrays), axis)
+
+
+def take(table: Tensor, index: Tensor, rank: int) -> Tensor:
+    """Elements of tables [batch.., n, *rest] at indices [batch..]: [batch.., *rest]; `rank` is 1 + the rank of rest."""
+    places = index.long().reshape(index.shape + (1,) * rank)
+    missing = places.ndim - table.ndim
+    table = table.reshape((1,) * max(missing, 0) + table.shape)
+    places = places.reshape((1,) * max(-missing, 0) + places.shape)
+    return torch.take_along_dim(table, places, dim=-rank).squeeze(-rank)
+
+
+def one_hot(x: Tensor, size: int, like: Tensor) -> Tensor:
+    """Indicator vectors [.., size] of integers."""
+    return (x[..., None] == torch.arange(size, device=x.device)).to(like.dtype)
+
+
+def arange(size: int, trailing: int, like: Tensor) -> Tensor:
+    """0, ..., size - 1 followed by `trailing` axes of size one."""
+    return torch.arange(size, device=like.device).reshape((size,) + (1,) * trailing)
+
+
+def states(size: int, shape: tuple[int, ...], trailing: int, like: Tensor) -> Tensor:
+    """All values of an event of `shape` whose elements take `size` values: [size ** n, 1 * trailing, *shape]."""
+    count = math.prod(shape)
+    powers = size ** torch.arange(count - 1, -1, -1, device=like.device)
+    table = torch.arange(size**count, device=like.device)[:, None] // powers % size
+    return table.reshape((size**count,) + (1,) * trailing + shape)
+
+
+def simplex_points(size: int, trailing: int, like: Tensor) -> Tensor:
+    """The origin, then each unit vector: [size + 1, 1 * trailing, size]."""
+    eye = torch.eye(size, dtype=like.dtype, device=like.device)
+    return torch.cat([like.new_zeros(1, size), eye]).reshape((size + 1,) + (1,) * trailing + (size,))
+
+
+class ScaledGradient(torch.autograd.Function):
+    """The identity whose cotangent is multiplied by a given factor."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, scale: Tensor) -> Tensor:
+        """x, broadcast against the factor."""
+        context.save_for_backward(scale)
+        context.shape = x.shape
+        return x.expand(torch.broadcast_shapes(x.shape, scale.shape)).clone()
+
+    @staticmethod
+    def backward(context: Any, cotangent: Tensor) -> tuple[Tensor, None]:
+        """The cotangent times the factor."""
+        (scale,) = context.saved_tensors
+        return (cotangent * scale).sum_to_size(context.shape), None
+
+
+def scale_gradient(x: Tensor, scale: Tensor) -> Tensor:
+    """x; its cotangent is multiplied by `scale`, which gets none."""
+    result: Tensor = ScaledGradient.apply(x, scale)
+    return result
+
+
+def logmeanexp(x: Tensor) -> Tensor:
+    """log (1/K) sum_k exp(x_k) over the leftmost axis."""
+    return torch.logsumexp(x, 0) - math.log(x.shape[0])
+
+
+def leave_one_out(x: Tensor) -> Tensor:
+    """x_k - mean_{j != k} x_j along the leftmost axis, K >= 2."""
+    count = x.shape[0]
+    return (x - x.mean(0)) * (count / (count - 1))
+
+
+def vimco(x: Tensor) -> Tensor:
+    """log (1/K) sum_j exp(y_j) with y_k = mean_{j != k} x_j and y_j = x_j elsewhere, one for each k; K >= 2.
+
+    The baselines of Mnih and Rezende (2016), equation 7: x are log-weights over the leftmost axis.
+    """
+    count = x.shape[0]
+    others = (x.sum(0) - x) / (count - 1)
+    eye = torch.eye(count, dtype=torch.bool, device=x.device).reshape((count, count) + (1,) * (x.ndim - 1))
+    return torch.logsumexp(torch.where(eye, others[:, None], x[None]), 1) - math.log(count)
+
+
+def linear_schedule(step: int, start: float, end: float, steps: int) -> float:
+    """From `start` at step 0 linearly to `end` at `steps`, constant afterwards."""
+    return start + (end - start) * min(step / steps, 1.0)
+
+
+def clip(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+    """x forced into [low, high]."""
+    return minimum(maximum(x, low), high)
+
+
+def maximum(x: Tensor | float, y: Tensor | float) -> Tensor:
+    """The larger of the two."""
+    if isinstance(x, Tensor):
+        return torch.maximum(x, y) if isinstance(y, Tensor) else x.clamp(min=y)
+    assert isinstance(y, Tensor)
+    return y.clamp(min=x)
+
+
+def minimum(x: Tensor | float, y: Tensor | float) -> Tensor:
+    """The smaller of the two."""
+    if isinstance(x, Tensor):
+        return torch.minimum(x, y) if isinstance(y, Tensor) else x.clamp(max=y)
+    assert isinstance(y, Tensor)
+    return y.clamp(max=x)
+
+
+def softplus(x: Tensor) -> Tensor:
+    """log(1 + e^x), exact to rounding for every x: torch's own threshold of 20 is 2e-9 off."""
+    return F.softplus(x, threshold=40.0)
+
+
+def cholesky(matrix: Tensor) -> Tensor:
+    """Lower Cholesky factor."""
+    return torch.linalg.cholesky(matrix)
+
+
+def precision_root(precision: Tensor) -> Tensor:
+    """The lower Cholesky factor of a precision matrix's inverse."""
+    upper = torch.linalg.cholesky(precision.flip((-2, -1))).flip((-2, -1)).mT
+    identity = torch.eye(precision.shape[-1], dtype=precision.dtype, device=precision.device)
+    return torch.linalg.solve_triangular(upper, identity, upper=False)
+
+
+def checked(x: Tensor, support: str) -> Tensor:
+    """x where it lies in the support, NaN elsewhere: the run's check of finite values then stops and names the place."""
+    inside = {
+        "positive": x > 0, "nonnegative": x >= 0, "unit": (x >= 0) & (x <= 1), "count": (x >= 0) & (x == x.floor()),
+        "binary": (x == 0) | (x == 1), "integer": x == x.floor(), "real": x.isfinite(),
+        "simplex": ((x >= 0).all(-1) & ((x.sum(-1) - 1).abs() < 1e-4))[..., None] if x.ndim else x == 1,
+    }[support]  # fmt: skip
+    return torch.where(inside, x, math.nan)

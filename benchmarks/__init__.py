@@ -1,0 +1,1 @@
+"""Paired speed ratios against hand-written programs; run with `make bench`."""

@@ -1,0 +1,70 @@
+"""Paired timing: contenders take turns in one process, and the ratio of each pair is what counts.
+
+A machine's speed drifts; two programs that run back to back share the drift. The interval is a percentile bootstrap of
+the median ratio over the pairs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Speed of ours over theirs: above 1 ours is faster.
+
+    Attributes:
+        name: what was compared.
+        median: of theirs' seconds / ours' seconds over the pairs.
+        low, high: 95 % bootstrap interval of that median.
+        ours, theirs: median seconds of a block.
+        target: what the issue asks for, or None.
+    """
+
+    name: str
+    median: float
+    low: float
+    high: float
+    ours: float
+    theirs: float
+    target: float | None = None
+
+
+def compare(
+    name: str, ours: Callable[[], None], theirs: Callable[[], None], *, pairs: int = 20, target: float | None = None
+) -> Ratio:
+    """Times both in turn, the order alternating, after one warm-up each."""
+    ours()
+    theirs()
+    seconds = np.empty((pairs, 2))
+    for pair in range(pairs):
+        order = (0, 1) if pair % 2 == 0 else (1, 0)
+        for place in order:
+            start = time.perf_counter()
+            (ours, theirs)[place]()
+            seconds[pair, place] = time.perf_counter() - start
+    ratios = seconds[:, 1] / seconds[:, 0]
+    generator = np.random.default_rng(0)
+    resampled = np.median(generator.choice(ratios, (5000, pairs)), axis=1)
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    mine, other = np.median(seconds, axis=0)
+    return Ratio(name, float(np.median(ratios)), float(low), float(high), float(mine), float(other), target)
+
+
+def table(title: str, ratios: list[Ratio], steps: int) -> None:
+    """Prints the ratios with their intervals and the step rates."""
+    view = Table(title=title)
+    for column in ("against", "ratio", "95 % interval", "target", "ours steps/s", "theirs steps/s"):
+        view.add_column(column, justify="left" if column == "against" else "right")
+    for ratio in ratios:
+        goal = "" if ratio.target is None else f"{ratio.target:.2f} {'met' if ratio.low >= ratio.target else 'MISSED'}"
+        interval = f"{ratio.low:.3f} .. {ratio.high:.3f}"
+        rates = (f"{steps / ratio.ours:.0f}", f"{steps / ratio.theirs:.0f}")
+        view.add_row(ratio.name, f"{ratio.median:.3f}", interval, goal, *rates)
+    Console(width=120).print(view)

@@ -1,0 +1,1 @@
+"""The Python API: compiled programs, fits, and runs on disk."""

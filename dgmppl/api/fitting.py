@@ -1,0 +1,200 @@
+"""Fitting a compiled program: by gradients, or by an inference engine, as its derivation says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dgmppl.api.inputs import Batch, of_part, row_wise
+from dgmppl.api.queries import Queries
+from dgmppl.api.settings import FitOptions, engine_of, timed, total_steps
+from dgmppl.backend import Draws
+from dgmppl.compiler import Compilation
+from dgmppl.data import Batches, DataSet
+from dgmppl.errors import RunError
+from dgmppl.ir.expressions import text
+from dgmppl.ir.parameters import initial_values
+from dgmppl.ir.settings import Train
+from dgmppl.runs.checkpoints import Checkpoint
+from dgmppl.runs.progress import bar
+from dgmppl.runs.training import History, Plan, Record, forget, train
+
+Array: TypeAlias = NDArray[Any]
+
+# Random transforms are drawn anew for so many passes; then the copies repeat.
+_COPIES = 16
+_COPY_BYTES = 2**28
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a fit found.
+
+    Attributes:
+        parameters: constrained values by canonical name; posterior means where an engine drew them.
+        draws: of the posterior; None for point parameters.
+        records: training reports, one per block of steps.
+        step: steps taken.
+        seconds: wall time.
+        notes: what the user must be told.
+    """
+
+    parameters: dict[str, Array]
+    draws: Draws | None = None
+    records: list[Record] = field(default_factory=list)
+    step: int = 0
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Where a run's progress goes.
+
+    Attributes:
+        record: takes one line of metrics per block.
+        keep: takes checkpoints.
+        start: the checkpoint to go on from, or None.
+    """
+
+    record: Callable[[Record], None] = forget
+    keep: Callable[[Checkpoint], object] | None = None
+    start: Checkpoint | None = None
+
+
+def run(compiled: Compilation, data: DataSet, options: FitOptions, keeper: Keeper) -> Outcome:
+    """Fit a program to data.
+
+    Args:
+        compiled: the program.
+        data: loaded and transformed.
+        options: see there.
+        keeper: see there.
+
+    Raises:
+        RunError: a non-finite loss, an unusable device, a checkpoint of another run.
+        Interrupted: after Ctrl-C or SIGTERM.
+    """
+    started = time.perf_counter()
+    if engine_of(compiled.derivation) is not None:
+        return _infer(compiled, data, options, started)
+    return _train(compiled, data, options, keeper, started)
+
+
+def _infer(compiled: Compilation, data: DataSet, options: FitOptions, started: float) -> Outcome:
+    chosen = engine_of(compiled.derivation)
+    assert chosen is not None
+    engine, settings = timed(chosen, options.steps), options.train(compiled.program)
+    batch = of_part(compiled.program, data, data.train)
+    with bar(f"{compiled.program.name}: {engine.function}", unit="draws", shown=options.progress) as progress:
+        draws = compiled.executable.infer(
+            engine, batch.arrays, seed=settings.seed, device=options.on(settings), progress=progress
+        )
+    seconds = time.perf_counter() - started
+    start = initial_values(compiled.module.parameters, settings.seed)
+    means = {name: np.asarray(values).mean(axis=(0, 1)) for name, values in draws.posterior.items() if name in start}
+    parameters = {name: np.asarray(means.get(name, value), dtype=np.float32) for name, value in start.items()}
+    if draws.sampler == "map":
+        # A mode is a point: nothing that needs draws may be asked of it.
+        return Outcome(parameters, None, seconds=seconds, notes=draws.notes)
+    return Outcome(parameters, draws, seconds=seconds, notes=draws.notes)
+
+
+def _train(compiled: Compilation, data: DataSet, options: FitOptions, keeper: Keeper, started: float) -> Outcome:
+    program, settings = compiled.program, options.train(compiled.program)
+    batch = of_part(program, data, data.train)
+    if not batch.rows:
+        raise RunError(f"{program.name} has no rows to train on")
+    batches = _Stream(batch.rows, settings)
+    arrays = _with_redraws(compiled, data, batch, batches, settings.seed)
+    steps = total_steps(settings, batches)
+    values = initial_values(compiled.module.parameters, settings.seed)
+    with bar(program.name, shown=options.progress) as progress:
+        sized = replace(settings, batch_size=batches.size)
+        trainer = compiled.executable.trainer(
+            values, arrays, sized, steps=steps, seed=settings.seed, device=options.on(settings)
+        )
+        if keeper.start is not None:
+            _restore(trainer, batches, keeper.start)
+        elif keeper.keep is not None:
+            keeper.keep(Checkpoint(0, trainer.parameters(), trainer.state()))
+        plan = Plan(
+            steps,
+            progress,
+            keeper.record,
+            keeper.keep,
+            settings.early_stopping,
+            _validation(compiled, data, settings.seed),
+        )
+        history: History = train(trainer, batches, plan)
+    return Outcome(trainer.parameters(), None, history.records, trainer.step, time.perf_counter() - started)
+
+
+def _restore(trainer: Any, batches: Batches, checkpoint: Checkpoint) -> None:
+    """Put trainer and data cursor where a checkpoint left them."""
+    if not checkpoint.state:
+        raise RunError("the run's checkpoint holds parameters alone, and no training state to go on from")
+    trainer.restore(checkpoint.state)
+    if trainer.step != checkpoint.step:
+        raise RunError(f"the checkpoint says step {checkpoint.step}, its training state step {trainer.step}")
+    batches.position = checkpoint.step * batches.size
+
+
+class _Stream(Batches):
+    """Batches whose rows point into copies of the data, one copy per pass, where transforms draw noise."""
+
+    def __init__(self, rows: int, settings: Train) -> None:
+        super().__init__(rows, settings.batch_size, settings.seed)
+        self.copies = 1
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        return self
+
+    def __next__(self) -> NDArray[np.int64]:
+        """The next batch's row numbers, `[B]`."""
+        copy = self.epoch % self.copies
+        return super().__next__() + copy * self.rows
+
+
+def _with_redraws(compiled: Compilation, data: DataSet, batch: Batch, batches: _Stream, seed: int) -> dict[str, Array]:
+    """The training arrays; with random transforms several draws of them one below the other."""
+    program = compiled.program
+    if not any(column.random for column in program.columns.values()):
+        return batch.arrays
+    size = sum(array.nbytes for array in batch.arrays.values())
+    batches.copies = max(1, min(_COPIES, _COPY_BYTES // max(size, 1)))
+    drawn = [batch.arrays]
+    for copy in range(1, batches.copies):
+        again = data.redraw(seed + copy)
+        drawn.append(of_part(program, again, again.train).arrays)
+    return {
+        name: np.concatenate([arrays[name] for arrays in drawn]) if row_wise(program, name) else array
+        for name, array in batch.arrays.items()
+    }
+
+
+def _validation(compiled: Compilation, data: DataSet, seed: int) -> Callable[[dict[str, Array]], float] | None:
+    """The held-out loss per datum, nats; None without rows to measure it on or a density to measure."""
+    part = data.parts.get("validation")
+    queries = Queries(compiled)
+    if part is None:
+        return None
+    batch = of_part(compiled.program, data, part)
+
+    def loss(values: dict[str, Array]) -> float:
+        if compiled.executable.has("log_prob"):
+            return -queries.log_prob(values, batch).mean
+        return -queries.elbo(values, batch, 8, seed).mean
+
+    return loss
+
+
+def describe_engine(compiled: Compilation) -> str:
+    """How the program is fitted, in the spec's syntax."""
+    engine = engine_of(compiled.derivation)
+    return text(engine) if engine is not None else "gradient"

@@ -1,0 +1,160 @@
+"""A fit as ArviZ groups; each is computed only when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from dgmppl.api.inputs import Batch, of_part, own_units
+from dgmppl.errors import RunError
+from dgmppl.ir.program import Role
+from dgmppl.results import arviz, compat
+from dgmppl.results.evaluation import over_draws
+from dgmppl.results.labels import data_group
+
+if TYPE_CHECKING:
+    from dgmppl.api.fitted import Fit
+
+Array: TypeAlias = NDArray[Any]
+
+_CHEAP = ("posterior", "sample_stats", "observed_data", "constant_data")
+_MOST_DRAWS = 1000
+
+
+def build(fit: Fit, groups: Sequence[str], x: Any, draws: int, seed: int) -> Any:
+    """See `Fit.to_arviz`."""
+    unknown = [name for name in groups if name not in arviz.GROUPS]
+    if unknown:
+        raise RunError(f"there is no group {unknown[0]!r}; ArviZ has {', '.join(arviz.GROUPS)}")
+    batch = fit.batch(x) if x is not None else _fitted_rows(fit)
+    built: dict[str, xr.Dataset] = {}
+    for name in groups or _CHEAP:
+        group = _group(fit, name, batch, draws, seed)
+        if group is not None and (group.data_vars or name == "posterior"):
+            built[name] = group
+    return compat.gather(built)
+
+
+def _fitted_rows(fit: Fit) -> Batch:
+    """Posteriors condition on the training rows; amortized latents are shown for the held-out ones."""
+    program = fit.program.compiled.program
+    if fit.draws is not None:
+        return of_part(program, fit.loaded, fit.loaded.train)
+    return fit.batch()
+
+
+def _group(fit: Fit, name: str, batch: Batch, draws: int, seed: int) -> xr.Dataset | None:
+    program = fit.program.compiled.program
+    match name:
+        case "posterior":
+            return _posterior(fit, batch, draws, seed)
+        case "sample_stats":
+            return arviz.statistics_group(fit.draws) if fit.draws is not None else None
+        case "observed_data":
+            return data_group(program, batch.raw, [site.name for site in program.observed], batch.numbers)
+        case "constant_data":
+            return data_group(
+                program, batch.raw, [site.name for site in program.with_role(Role.COVARIATE)], batch.numbers
+            )
+        case "log_likelihood":
+            return _log_likelihood(fit, batch, draws, seed)
+        case "posterior_predictive":
+            return _predictive(fit, batch, draws, seed)
+        case "prior" | "prior_predictive":
+            return _prior(fit, name, batch, draws, seed)
+    raise RunError(f"the group {name!r} is not built")
+
+
+def _posterior(fit: Fit, batch: Batch, draws: int, seed: int) -> xr.Dataset:
+    program = fit.program.compiled.program
+    if fit.draws is not None:
+        return arviz.posterior_group(program, fit.draws)
+    if not fit.program.compiled.executable.has("encode"):
+        raise RunError(f"{program.name} has point parameters and no guide: there is nothing to draw from a posterior")
+    latents = fit.queries.encode(fit.parameters, batch, draws, seed)
+    guide = ", ".join(site.name for site in program.guide)
+    return arviz.latents_group(program, latents, batch.numbers, f"draws of the guide of {guide} at trained parameters")
+
+
+def _per_draw(fit: Fit, function: Any, draws: int) -> Array:
+    """A function of parameters at posterior draws, as one chain, `[1, S, ...]`; at point parameters S is 1."""
+    if fit.draws is None:
+        return np.asarray(function(fit.parameters, 0))[None, None]
+    return over_draws(fit.draws.posterior, lambda theta, number: function(fit.at_draw(theta), number), draws)[None]
+
+
+def _log_likelihood(fit: Fit, batch: Batch, draws: int, seed: int) -> xr.Dataset:
+    program, has = fit.program.compiled.program, fit.program.compiled.executable.has
+    how = (
+        "integrated out exactly"
+        if has("log_prob")
+        else f"integrated out by importance weighting with {draws} particles, a bound"
+    )
+    if fit.draws is not None and has("log_prob"):
+        # ArviZ's loo wants every draw of every chain.
+        shape = next(iter(fit.draws.posterior.values())).shape[:2]
+        flat = over_draws(
+            fit.draws.posterior,
+            lambda theta, _: fit.queries.log_prob(fit.at_draw(theta), batch).values,
+            shape[0] * shape[1],
+        )
+        values = flat.reshape(*shape, -1)
+    else:
+        values = _per_draw(fit, lambda theta, _: fit.queries.best(theta, batch, draws, seed).values, draws)
+    observed = ", ".join(site.name for site in program.observed)
+    return arviz.likelihood_group(program, observed, values, batch.numbers, how)
+
+
+def _predictive(fit: Fit, batch: Batch, draws: int, seed: int) -> xr.Dataset:
+    """x_n drawn anew for each row's covariates, and with a guide for each row's own latents."""
+    program = fit.program.compiled.program
+    names = [site.name for site in program.observed]
+    covariates = {name: array for name, array in batch.arrays.items() if name.split(".")[0] not in names}
+    drawn: dict[str, list[Array]] = {name: [] for name in names}
+
+    def one(theta: Any, number: int) -> Array:
+        result = fit.queries.sample(theta, batch.rows, covariates, seed * 1_000_003 + number)
+        for name in names:
+            value = np.asarray(result[name])
+            drawn[name].append(own_units(program, name, np.broadcast_to(value, (batch.rows, *value.shape[1:]))))
+        return np.zeros(1)
+
+    count = min(draws, _MOST_DRAWS)
+    if fit.draws is None:
+        for number in range(count):
+            one(fit.parameters, number)
+    else:
+        _per_draw(fit, one, count)
+    stacked = {name: np.stack(values)[None] for name, values in drawn.items()}
+    whole = {name: values[:, :, 0] if program.columns[name].whole else values for name, values in stacked.items()}
+    return arviz.predictive_group(program, whole, batch.numbers)
+
+
+def _prior(fit: Fit, name: str, batch: Batch, draws: int, seed: int) -> xr.Dataset | None:
+    program, executable = fit.program.compiled.program, fit.program.compiled.executable
+    if not executable.has("prior"):
+        if fit.draws is not None or name == "prior":
+            raise RunError(f"{program.name} has no emitted sampler of its prior, so the group {name!r} cannot be built")
+        return _predictive(fit, batch, draws, seed)
+    drawn = [
+        executable.call("prior", {}, batch.arrays, seed=seed * 1_000_003 + number, rows=batch.rows)
+        for number in range(draws)
+    ]
+    stacked = {key: np.stack([one[key] for one in drawn])[None] for key in drawn[0]}
+    sites = {site.name for site in program.with_role(Role.PARAMETER)}
+    if name == "prior":
+        from dgmppl.results.labels import labelled, parameter_axes
+
+        chosen = {key: values for key, values in stacked.items() if key in sites}
+        return xr.Dataset(
+            {key: labelled(values, parameter_axes(program, key, values.shape[2:])) for key, values in chosen.items()}
+        )
+    observed = {
+        site.name: np.stack([own_units(program, site.name, one[site.name]) for one in drawn])[None]
+        for site in program.observed
+    }
+    return arviz.predictive_group(program, observed, batch.numbers)

@@ -1,0 +1,144 @@
+"""What can be asked of a program at given parameters: densities, bounds, samples, latents.
+
+A question that a model has no answer to is refused with the reason that the derivation gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dgmppl.api.inputs import Batch, log_abs_det, own_units, row_wise
+from dgmppl.backend import Arrays, Executable
+from dgmppl.compiler import Compilation
+from dgmppl.errors import RunError
+from dgmppl.ir.program import Program
+from dgmppl.results.evaluation import Score, chunks, log_mean_exp
+
+Array: TypeAlias = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Questions to an emitted program.
+
+    Attributes:
+        compiled: the program and its derivation.
+    """
+
+    compiled: Compilation
+
+    @property
+    def program(self) -> Program:
+        """The typed program."""
+        return self.compiled.program
+
+    @property
+    def executable(self) -> Executable:
+        """The imported program."""
+        return self.compiled.executable
+
+    def require(self, function: str, capability: str, question: str) -> None:
+        """Refuse a question that the emitted program has no function for.
+
+        Raises:
+            RunError: with the derivation's reason, and what can be asked instead.
+        """
+        if self.executable.has(function):
+            return
+        known = self.compiled.derivation.capabilities.get(capability)
+        reason = f": {known.why}" if known is not None else ""
+        instead = "; ask for elbo or iwae" if function == "log_prob" and self.executable.has("elbo") else ""
+        raise RunError(f"{self.program.name} has no {question}{reason}{instead}")
+
+    def log_prob(self, values: Arrays, batch: Batch) -> Score:
+        """Log p of each datum in the data's own units, nats: exact."""
+        self.require("log_prob", "log_prob", "exact log density")
+        density = self._by_rows(
+            batch, 1, lambda part: self.executable.call("log_prob", values, part.arrays, rows=part.rows)["value"]
+        )
+        bound = self.compiled.derivation.discrete_log_prob
+        return Score(
+            density + log_abs_det(self.program, batch), "log_prob", bound or "exact",
+            why="dequantized: a lower bound on the discrete probability" if bound else "",
+        )  # fmt: skip
+
+    def elbo(self, values: Arrays, batch: Batch, particles: int, seed: int) -> Score:
+        """A lower bound on log p of each datum, averaged over draws of the guide, nats."""
+        self.require("elbo", "log_prob", "evidence lower bound")
+
+        def call(part: Batch) -> Array:
+            return self.executable.call("elbo", values, part.arrays, seed=seed, particles=particles, rows=part.rows)[
+                "value"
+            ]
+
+        bound = self._by_rows(batch, particles, call) + log_abs_det(self.program, batch)
+        return Score(bound, "elbo", "bound", particles, "a lower bound on log p in expectation over the guide")
+
+    def iwae(self, values: Arrays, batch: Batch, particles: int, seed: int) -> Score:
+        """Log (1/K) sum_k w_k of each datum, w = p(x, z) / q(z | x): a bound that tightens with K, nats."""
+        self.require("log_weights", "log_prob", "importance-weighted bound")
+
+        def call(part: Batch) -> Array:
+            result = self.executable.call(
+                "log_weights", values, part.arrays, seed=seed, particles=particles, rows=part.rows
+            )
+            return log_mean_exp(result["value"])
+
+        bound = self._by_rows(batch, particles, call) + log_abs_det(self.program, batch)
+        return Score(
+            bound, "iwae", "bound", particles, "a lower bound on log p in expectation, tighter with more particles"
+        )
+
+    def best(self, values: Arrays, batch: Batch, particles: int, seed: int) -> Score:
+        """The tightest density that the model has: exact where it exists, else the importance-weighted bound."""
+        if self.executable.has("log_prob"):
+            return self.log_prob(values, batch)
+        return self.iwae(values, batch, particles, seed)
+
+    def _by_rows(self, batch: Batch, particles: int, call: Callable[[Batch], Array]) -> Array:
+        elements = sum(
+            array[0].size for name, array in batch.arrays.items() if row_wise(self.program, name) and len(array)
+        )
+        parts = [batch.take(self.program, rows) for rows in chunks(batch.rows, max(elements, 64) * 8, particles)]
+        return np.concatenate([np.broadcast_to(call(part), (part.rows,)) for part in parts])
+
+    def sample(self, values: Arrays, rows: int, covariates: Arrays, seed: int) -> dict[str, Array]:
+        """Every random and deterministic site of the model, `[rows, *event]`, in model units."""
+        self.require("sample", "sample", "sampler")
+        return self.executable.call("sample", values, covariates, seed=seed, rows=rows)
+
+    def observed(self, drawn: Mapping[str, Array]) -> dict[str, Array]:
+        """The observed sites among draws, in the data's own units."""
+        return {
+            site.name: own_units(self.program, site.name, np.asarray(drawn[site.name]))
+            for site in self.program.observed
+        }
+
+    def encode(self, values: Arrays, batch: Batch, draws: int, seed: int) -> dict[str, Array]:
+        """Draws of the latents from the guide, `[draws, N, *event]`."""
+        self.require("encode", "posterior", "guide to draw latents from")
+        result = self.executable.call("encode", values, batch.arrays, seed=seed, particles=draws, rows=batch.rows)
+        return {
+            name: np.broadcast_to(value, (draws, batch.rows, *np.shape(value)[2:])) for name, value in result.items()
+        }  # fmt: skip
+
+    def posterior(self, values: Arrays, batch: Batch) -> dict[str, Array]:
+        """The exact posterior of latents that were summed or integrated out, by name."""
+        self.require("posterior", "posterior", "exact posterior of its latents")
+        return self.executable.call("posterior", values, batch.arrays, rows=batch.rows)
+
+    def decode(self, values: Arrays, latents: Arrays, covariates: Arrays) -> dict[str, Array]:
+        """Parameters of the observed sites' distributions at given latents, as `x.logits`."""
+        self.require("decode", "sample", "decoder")
+        missing = [
+            site.name for site in self.program.latents if self.program.children(site.name) and site.name not in latents
+        ]
+        if missing:
+            raise RunError(f"decode needs the latents {', '.join(missing)}")
+        rows = len(next(iter(latents.values())))
+        return self.executable.call("decode", values, {**covariates, **latents}, rows=rows)

@@ -1,0 +1,27 @@
+"""The data layer: sources, transforms, splits, checks against the model, and batches.
+
+The language's constructor of a data entry has this package's name, and Python sets a package as an attribute of its
+parent when it is imported; so the package can be called: `dg.data("digits.images")`.
+"""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from dgmppl.data.batching import Batches
+from dgmppl.data.check import check_against
+from dgmppl.data.describe import describe
+from dgmppl.data.load import DataSet, Part, load
+from dgmppl.spec import builder
+
+
+class _Package(ModuleType):
+    """This package, callable."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        return builder.data(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Package
+
+__all__ = ["Batches", "DataSet", "Part", "check_against", "describe", "load"]

@@ -1,0 +1,230 @@
+"""From a declaration to the array that it names, rows first, before labels are coded and splits are made."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from dgmppl.data import datasets
+from dgmppl.data.files import Arrays, Content, FileError, Table, read_file
+from dgmppl.data.options import Plain, describe_plain, plain, refusal, text_option
+from dgmppl.data.values import ValuesError, nested
+from dgmppl.ir.types import Support
+from dgmppl.source import nearest
+from dgmppl.spec.syntax import DataDeclaration
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a source holds.
+
+    Attributes:
+        array: of any element type, rows first.
+        support: what the data set implies.
+        fields: the table columns on the last axis.
+        beside: the other columns of the same table, by which a level is found.
+    """
+
+    array: Array
+    support: Support | None = None
+    fields: tuple[str, ...] | None = None
+    beside: Mapping[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """Files and data sets that were read before, so that columns of one file read it once."""
+
+    files: dict[Path, Content] = field(default_factory=dict)
+    sets: dict[str, dict[str, datasets.Field]] = field(default_factory=dict)
+
+    def file(self, path: Path) -> Content:
+        """The content of a file."""
+        if path not in self.files:
+            self.files[path] = read_file(path)
+        return self.files[path]
+
+
+def read_source(declaration: DataDeclaration, library: Library) -> Found:
+    """The array of a `dataset`, `file` or `inline` source.
+
+    Raises:
+        SpecError: where it cannot be read or does not hold what is asked for.
+    """
+    match declaration.kind:
+        case "dataset":
+            array, support = datasets.read_dataset(declaration, library.sets)
+            return Found(array, support)
+        case "inline":
+            return _inline(declaration)
+    return read_path(declaration, str(plain(declaration.source)), library)
+
+
+def read_test_source(declaration: DataDeclaration, library: Library) -> Found | None:
+    """The array of `test: {file: ...}` or `test: {dataset: ...}`; None without one.
+
+    It is selected like the training data unless it says otherwise.
+
+    Raises:
+        SpecError: where it cannot be read.
+    """
+    test = plain(declaration.option("test"))
+    if test is None:
+        return None
+    kinds = [kind for kind in ("file", "dataset") if isinstance(test, dict) and isinstance(test.get(kind), str)]
+    if not isinstance(test, dict) or len(kinds) != 1 or not set(test) <= {*kinds, "key", "column", "columns"}:
+        raise refusal(
+            "data-option", "`test` names no source", declaration, "test", found=describe_plain(test),
+            expected="test: {file: PATH} or {dataset: NAME}, with key, column or columns where they differ",
+        )  # fmt: skip
+    selection = {key: value for key, value in test.items() if key not in kinds}
+    kept = tuple((key, value) for key, value in declaration.options if key not in selection)
+    options = (*kept, *selection.items())
+    spans = (*declaration.spans, *_moved(declaration))
+    return read_source(
+        replace(declaration, kind=kinds[0], source=test[kinds[0]], options=options, spans=spans), library
+    )
+
+
+def _moved(declaration: DataDeclaration) -> tuple[Any, ...]:
+    """The place of `test`, for whatever is wrong with its file."""
+    span = dict(declaration.spans).get("test")
+    return () if span is None else tuple((key, span) for key in ("file", "dataset", "key", "column", "columns"))
+
+
+def _inline(declaration: DataDeclaration) -> Found:
+    rows = plain(declaration.source)
+    if not isinstance(rows, list):
+        raise refusal("data-type", "an inline source is a list of rows", declaration, found=describe_plain(rows))
+    try:
+        return Found(nested(rows))
+    except ValuesError as problem:
+        raise refusal(problem.code, problem.message, declaration) from problem
+
+
+def read_path(declaration: DataDeclaration, name: str, library: Library) -> Found:
+    """The array that a declaration selects from a file or a folder.
+
+    Args:
+        declaration: whose `key`, `column` and `columns` select.
+        name: the path as written; a relative one starts at the declaration's folder.
+        library: what was read before.
+
+    Raises:
+        SpecError: where the file cannot be read or lacks what is selected.
+    """
+    try:
+        content = library.file(Path(declaration.base) / Path(name).expanduser())
+    except FileError as problem:
+        raise refusal(problem.code, f"{name} {problem.message}", declaration, "file", fix=problem.fix) from problem
+    return select(declaration, name, content)
+
+
+def select(declaration: DataDeclaration, name: str, content: Content) -> Found:
+    """The array that `key`, `column` or `columns` select.
+
+    Raises:
+        SpecError: for a selection that the content does not have.
+    """
+    if isinstance(content, Table):
+        return _from_table(declaration, name, content.columns)
+    return _from_arrays(declaration, name, content)
+
+
+def _from_arrays(declaration: DataDeclaration, name: str, content: Arrays) -> Found:
+    for option in ("column", "columns"):
+        if declaration.option(option) is not None:
+            raise refusal(
+                "data-option",
+                f"{name} holds arrays, not columns",
+                declaration,
+                option,
+                fix="select an array with `key`",
+            )
+    key = text_option(declaration, "key")
+    known = [item for item in content.arrays if item is not None]
+    if key is None and len(content.arrays) == 1:
+        return Found(next(iter(content.arrays.values())))
+    if key in content.arrays and key is not None:
+        return Found(content.arrays[key])
+    if not known:
+        raise refusal(
+            "data-option", f"{name} holds a single array without a name", declaration, "key", fix="leave out `key`"
+        )
+    message = f"{name} holds several arrays" if key is None else f"{name} holds no array `{key}`"
+    raise _unknown(declaration, "key", message, key, known)
+
+
+def _from_table(declaration: DataDeclaration, name: str, columns: Mapping[str, Array]) -> Found:
+    if declaration.option("key") is not None:
+        raise refusal("data-option", f"{name} is a table", declaration, "key", fix="select with `column` or `columns`")
+    column, chosen = text_option(declaration, "column"), plain(declaration.option("columns"))
+    if column is not None and chosen is not None:
+        raise refusal(
+            "data-option", "`column` and `columns` exclude each other", declaration, "columns", fix="keep one of them"
+        )
+    if column is not None or (chosen is None and len(columns) == 1):
+        selected = column if column is not None else next(iter(columns))
+        if selected not in columns:
+            raise _unknown(declaration, "column", f"{name} has no column `{selected}`", selected, list(columns))
+        return Found(columns[selected], beside={key: value for key, value in columns.items() if key != selected})
+    names = _chosen(declaration, name, chosen, list(columns))
+    parts = [columns[item] for item in names]
+    odd = next((item for item, part in zip(names, parts, strict=True) if part.dtype.kind not in "fiub"), None)
+    if odd is not None:
+        raise refusal(
+            "data-type", f"column `{odd}` of {name} holds labels, which cannot stand beside other columns", declaration,
+            "columns", fix=f"select it alone (`column: {odd}`), or leave it out (`columns: {{except: [{odd}]}}`)",
+        )  # fmt: skip
+    beside = {key: value for key, value in columns.items() if key not in names}
+    return Found(np.stack(parts, axis=-1), fields=tuple(names), beside=beside)
+
+
+def _chosen(declaration: DataDeclaration, name: str, chosen: Plain, known: list[str]) -> list[str]:
+    """The columns that `columns` selects: all, a pattern, a list of names and patterns, or all but some."""
+    match chosen:
+        case None:
+            return known
+        case str():
+            return _matching(declaration, name, [chosen], known)
+        case list() if chosen:
+            return _matching(declaration, name, chosen, known)
+        case {"except": dropped, **others} if not others:
+            left_out = _matching(declaration, name, dropped if isinstance(dropped, list) else [dropped], known)
+            if rest := [item for item in known if item not in left_out]:
+                return rest
+    raise refusal(
+        "data-option", "`columns` selects nothing", declaration, "columns",
+        expected="a list, a pattern such as x*, or {except: [y]}", found=describe_plain(chosen),
+    )  # fmt: skip
+
+
+def _matching(declaration: DataDeclaration, name: str, patterns: list[Plain], known: list[str]) -> list[str]:
+    """The columns that names and patterns stand for, in the order of the patterns, each once."""
+    names: list[str] = []
+    for pattern in map(str, patterns):
+        matches = [pattern] if pattern in known else fnmatch.filter(known, pattern)
+        if not matches:
+            wild = "*" in pattern or "?" in pattern
+            message = f"no column of {name} matches `{pattern}`" if wild else f"{name} has no column `{pattern}`"
+            raise _unknown(declaration, "columns", message, pattern, known)
+        names.extend(item for item in matches if item not in names)
+    return names
+
+
+def _unknown(declaration: DataDeclaration, option: str, message: str, name: str | None, known: list[str]) -> Exception:
+    close = nearest(name or "", known)
+    listed = ", ".join(known[:20]) + (f", ... ({len(known)} in all)" if len(known) > 20 else "")
+    return refusal(
+        "data-unknown-column", message, declaration, option,
+        expected=listed, fix=f"did you mean `{close}`?" if close else None,
+        instead=(name, close) if name and close else None,
+    )  # fmt: skip

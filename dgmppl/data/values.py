@@ -1,0 +1,239 @@
+"""Raw values of one source: numbers or label codes, rows first, with a mask of what is observed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from dgmppl.ir.types import BINARY, REAL, Dtype, Support, integer
+
+Array: TypeAlias = npt.NDArray[Any]
+
+_NUMBERS = (bool, int, float, np.number, np.bool_)
+
+# Above this many distinct values an integer column is a measurement, not a level index.
+_LEVELS_CAP = 100_000
+
+
+class ValuesError(Exception):
+    """Values that cannot be data; the caller knows the place in the spec and makes the diagnostic.
+
+    Attributes:
+        code: a diagnostic code.
+        message: what is wrong.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The values of one source.
+
+    Attributes:
+        array: `[rows, *event]`, float64 or int64, zero where an entry is missing.
+        observed: where an entry is there, of the same shape; None where all are.
+        labels: what the codes of a string column stand for.
+        support: what the source implies; None where it implies nothing beyond the element type.
+        fields: the names of the table columns on the last axis.
+    """
+
+    array: Array
+    observed: Array | None = None
+    labels: tuple[str, ...] | None = None
+    support: Support | None = None
+    fields: tuple[str, ...] | None = None
+
+    @property
+    def rows(self) -> int:
+        """The length of the leading axis."""
+        return int(self.array.shape[0])
+
+    @property
+    def dtype(self) -> Dtype:
+        """The element type of the array."""
+        return element_type(self.array)
+
+    @property
+    def mask(self) -> Array:
+        """`observed`, spelt out."""
+        return np.ones(self.array.shape, dtype=bool) if self.observed is None else self.observed
+
+    def with_gaps(self) -> Array:
+        """The array with NaN where an entry is missing."""
+        return self.array if self.observed is None else np.where(self.observed, self.array, np.nan)
+
+
+def element_type(array: Array) -> Dtype:
+    """The IR's element type of a NumPy array."""
+    return Dtype.REAL if array.dtype.kind == "f" else Dtype.INTEGER
+
+
+def nested(rows: list[Any]) -> Array:
+    """An inline list, of numbers or of labels, as an array.
+
+    Raises:
+        ValuesError: where rows have different lengths, or numbers and labels are mixed.
+    """
+    shape = _nested_shape(rows, "row")
+    leaves = _leaves(rows)
+    if any(isinstance(leaf, str) for leaf in leaves):
+        odd = next((leaf for leaf in leaves if not isinstance(leaf, str | None)), None)
+        if odd is not None:
+            raise ValuesError("data-type", f"labels and numbers are mixed: `{odd}` stands among labels")
+        return np.array(leaves, dtype=object).reshape(shape)
+    wrong = next((leaf for leaf in leaves if not isinstance(leaf, bool | int | float | None)), None)
+    if wrong is not None:
+        raise ValuesError("data-type", "an entry is neither a number nor a label")
+    return np.array([np.nan if leaf is None else _float(leaf) for leaf in leaves]).reshape(shape)
+
+
+def _float(number: float) -> float:
+    try:
+        return float(number)
+    except OverflowError as error:
+        raise ValuesError("data-type", "an entry is too large for a floating-point number") from error
+
+
+def _nested_shape(rows: Any, where: str) -> tuple[int, ...]:
+    if not isinstance(rows, list):
+        return ()
+    shapes = [_nested_shape(row, f"{where} {place}") for place, row in enumerate(rows, start=1)]
+    for place, shape in enumerate(shapes, start=1):
+        if shape != shapes[0]:
+            raise ValuesError(
+                "data-ragged", f"{where} {place} has shape {list(shape)}, {where} 1 has {list(shapes[0])}"
+            )
+    return (len(rows), *(shapes[0] if shapes else ()))
+
+
+def _leaves(rows: Any) -> list[Any]:
+    return [leaf for row in rows for leaf in _leaves(row)] if isinstance(rows, list) else [rows]
+
+
+def encode(array: Array, *, support: Support | None = None, fields: tuple[str, ...] | None = None) -> Values:
+    """An array of any kind as `Values`: whole numbers become int64, labels sorted codes, gaps a mask.
+
+    Raises:
+        ValuesError: for infinite values, or values that are neither numbers nor labels.
+    """
+    if array.dtype.kind in "US":
+        array = array.astype(str).astype(object)
+    if array.dtype.kind == "O":
+        array = _objects(array)
+    if array.dtype.kind == "O":
+        return _labelled(array)
+    if array.dtype.kind in "bui":
+        bound = integer(256) if array.dtype == np.uint8 else None
+        return Values(array.astype(np.int64), support=support or bound, fields=fields)
+    if array.dtype.kind != "f":
+        raise ValuesError("data-type", f"the values are of type {array.dtype}, which is neither a number nor a label")
+    return _real(array.astype(np.float64), support, fields)
+
+
+def _real(array: Array, support: Support | None, fields: tuple[str, ...] | None) -> Values:
+    observed = ~np.isnan(array)
+    filled = np.where(observed, array, 0.0)
+    if not np.isfinite(filled).all():
+        row = int(np.argwhere(~np.isfinite(filled))[0][0]) + 1
+        raise ValuesError("data-support", f"row {row} holds an infinite value")
+    whole = bool((filled == np.floor(filled)).all() and (np.abs(filled) < 2.0**53).all())
+    return Values(
+        filled.astype(np.int64) if whole else filled,
+        None if observed.all() else observed,
+        support=support,
+        fields=fields,
+    )
+
+
+def _objects(array: Array) -> Array:
+    """Objects as numbers where each is one or is missing; else unchanged, with None for what is missing."""
+    entries = [None if isinstance(entry, float) and math.isnan(entry) else entry for entry in array.ravel().tolist()]
+    if all(entry is None or isinstance(entry, _NUMBERS) for entry in entries):
+        return np.array([np.nan if entry is None else float(entry) for entry in entries]).reshape(array.shape)
+    cleaned = np.empty(len(entries), dtype=object)
+    cleaned[:] = entries
+    return cleaned.reshape(array.shape)
+
+
+def _labelled(array: Array) -> Values:
+    entries = array.ravel().tolist()
+    wrong = next((entry for entry in entries if not isinstance(entry, str | None)), None)
+    if wrong is not None:
+        raise ValuesError("data-type", f"the entry `{wrong}` is neither a number nor a label, or stands among labels")
+    labels = tuple(sorted({entry for entry in entries if entry is not None}))
+    code = {label: place for place, label in enumerate(labels)}
+    codes = np.array([code.get(entry, 0) for entry in entries], dtype=np.int64).reshape(array.shape)
+    observed = np.array([entry is not None for entry in entries]).reshape(array.shape)
+    support = BINARY if len(labels) == 2 else integer(max(len(labels), 1))
+    return Values(codes, None if observed.all() else observed, labels, support)
+
+
+def as_support(values: Values, support: Support | None) -> Values:
+    """The values with the element type of a declared support; labels keep the support of their codes."""
+    if support is None or values.labels is not None:
+        return values
+    array = values.array if support.discrete else values.array.astype(np.float64)
+    return Values(array, values.observed, values.labels, support, values.fields)
+
+
+def implied_support(values: Values) -> Support | None:
+    """The support that values have by themselves: real where one has a fraction; None for other numbers."""
+    if values.support is not None:
+        return values.support
+    return REAL if values.dtype is Dtype.REAL else None
+
+
+def level_labels(values: Values) -> tuple[str, ...] | None:
+    """The labels of a column that can serve as a level index: sorted; integers by value. None for other columns."""
+    if values.array.ndim != 1 or values.dtype is not Dtype.INTEGER:
+        return None
+    if values.labels is not None:
+        return values.labels
+    numbers = np.unique(values.array[values.mask])
+    return tuple(map(str, numbers.tolist())) if len(numbers) <= _LEVELS_CAP else None
+
+
+def level_codes(values: Values, labels: tuple[str, ...]) -> Array:
+    """Positions of the values among sorted labels, `[rows]`."""
+    if values.labels is not None:
+        return values.array
+    numbers = np.array([int(label) for label in labels], dtype=np.int64)
+    return np.minimum(np.searchsorted(numbers, values.array), max(len(numbers) - 1, 0))
+
+
+def violations(array: Array, support: Support) -> Array:
+    """Where an element lies outside a support, of the array's shape; for vectors of a simplex, `[rows]` of them.
+
+    Bounds of an interval that are other parameters are not checked.
+    """
+    fractional = array != np.floor(array)
+    match support.kind:
+        case "positive":
+            return np.asarray(array <= 0)
+        case "nonnegative":
+            return np.asarray(array < 0)
+        case "unit":
+            return np.asarray((array < 0) | (array > 1))
+        case "binary":
+            return np.asarray((array != 0) & (array != 1))
+        case "count":
+            return np.asarray((array < 0) | fractional)
+        case "integer" if support.size is not None:
+            return np.asarray((array < 0) | (array >= support.size) | fractional)
+        case "interval":
+            low = -np.inf if support.low is None else support.low
+            high = np.inf if support.high is None else support.high
+            return np.asarray((array < low) | (array > high))
+        case "simplex" if array.ndim >= 2:
+            off = np.abs(array.sum(axis=-1) - 1.0) > 1e-6 * array.shape[-1]
+            return np.asarray(off | (array < 0).any(axis=-1))
+        case "ordered" | "positive_ordered" if array.ndim >= 2:
+            return np.asarray((np.diff(array, axis=-1) <= 0).any(axis=-1))
+    return np.zeros(array.shape, dtype=bool)

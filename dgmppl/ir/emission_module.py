@@ -1,0 +1,329 @@
+"""Printing of a kernel module: statements, functions, programs and their order, shared by both backends."""
+
+from __future__ import annotations
+
+import ast
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+from dgmppl.ir.distributions import DISTRIBUTIONS
+from dgmppl.ir.emission import ValuePrinter, constraint, unsupported
+from dgmppl.ir.emission_layout import annotated, docstring, remark, spaced, wrap
+from dgmppl.ir.emission_names import RESERVED, class_name
+from dgmppl.ir.emission_networks import NetworkPrinter
+from dgmppl.ir.emission_programs import data_plate, names_of, prior_density, samples, signature, size_lines
+from dgmppl.ir.emission_shapes import Shapes
+from dgmppl.ir.kernel import (
+    Assign,
+    Comment,
+    Delta,
+    FactorStatement,
+    Function,
+    Group,
+    Module,
+    Noise,
+    Plate,
+    Return,
+    ReturnLoss,
+    Sample,
+    Statement,
+    Value,
+    Var,
+)
+from dgmppl.ir.types import Dtype, Support
+
+_ARGUMENTS = {"loss": ("own", "other", "state", "batch", "noise", "step"), "sample": ("parameters", "batch", "noise")}
+
+
+class ModulePrinter(ABC):
+    """One kernel module as text.
+
+    Attributes:
+        backend: its name, for messages.
+        values: the printer of values.
+        networks: the printer of network classes.
+        library: the module whose `sample`, `plate`, `factor` a program calls.
+        scale: the handler that multiplies log densities.
+        imports: name -> the line that imports it, in the order in which they are printed; "" starts a new group.
+        package: the runtime package, of which the text imports `runtime`.
+        leaf: template of a network's first array.
+        constraints: support kind -> the library's constraint; a support that the library lacks is reached by the
+            runtime's own bijection.
+    """
+
+    backend: ClassVar[str]
+    values: ClassVar[type[ValuePrinter]]
+    networks: ClassVar[NetworkPrinter]
+    library: ClassVar[str]
+    scale: ClassVar[str]
+    imports: ClassVar[Mapping[str, str]]
+    package: ClassVar[str]
+    leaf: ClassVar[str]
+    constraints: ClassVar[Mapping[str, str]]
+    runtime = ("constraints", "densities", "distributions", "draws", "networks", "operations", "programs")
+
+    def __init__(self, module: Module) -> None:
+        """Starts the text of a module."""
+        self.module = module
+        self.groups: dict[str, Group] = {group.name: group for group in module.groups}
+        self.programs = tuple(function for function in module.functions if function.kind == "program")
+
+    # ---- what the libraries write differently -----------------------------------------------------------------------
+
+    @abstractmethod
+    def initial(self) -> list[str]:
+        """The function `initial`: start values of every group."""
+
+    @abstractmethod
+    def noise(self) -> list[str]:
+        """The function `noise`: every random number of a function."""
+
+    @abstractmethod
+    def program(self, function: Function) -> list[str]:
+        """A program of the library."""
+
+    @abstractmethod
+    def deterministic(self, site: str, value: str, rank: int | None) -> str:
+        """A deterministic site."""
+
+    @abstractmethod
+    def placeholder(self, column: str) -> str:
+        """An array on a column's device, where nothing real-valued is at hand."""
+
+    def programs_block(self) -> list[str]:
+        """What holds the programs together, where the library needs that."""
+        return []
+
+    # ---- the module -------------------------------------------------------------------------------------------------
+
+    def text(self, inlined: list[str] | None = None) -> str:
+        """The whole module; `inlined` replaces the import of the runtime package."""
+        blocks = [block for block in self._blocks() if block]
+        used = names_of("\n".join(line for block in blocks for line in block))
+        head = docstring("\n".join(self._heading()))
+        future = ["from __future__ import annotations", ""] if inlined is not None else []
+        imports = self._imports(used, inlined)
+        return spaced([[*head, "", *future, *imports], *([inlined] if inlined else []), *blocks])
+
+    def used_runtime(self) -> set[tuple[str, str]]:
+        """(runtime module, attribute) of everything that the text takes from the runtime package."""
+        tree = ast.parse("\n".join(line for block in self._blocks() for line in block))
+        return {
+            (node.value.id, node.attr)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in self.runtime
+        }
+
+    def _heading(self) -> list[str]:
+        return [f"{self.module.program.name}: compiled by dgmppl, backend {self.backend}.", "", *self.module.heading]
+
+    def _imports(self, used: set[str], inlined: list[str] | None) -> list[str]:
+        extra = names_of("\n".join(inlined)) | {"SimpleNamespace"} if inlined else set()
+        groups: list[list[str]] = [[]]
+        for name, line in self.imports.items():
+            if not line:
+                groups.append([])
+            elif name in used or name in extra:
+                groups[-1].append(line)
+        runtime = [name for name in self.runtime if name in used]
+        if runtime and inlined is None:
+            groups.append([f"from {self.package} import {', '.join(runtime)}"])
+        return [line for group in groups if group for line in ["", *group]][1:]
+
+    def _blocks(self) -> Iterator[list[str]]:
+        yield [line for name, values in self.module.constants for line in wrap(f"{name} = {values!r}")]
+        networks = [self.module.program.networks[group.name] for group in self.module.groups if group.kind == "network"]
+        for group in self.module.groups:
+            if group.kind == "bijector":
+                span = self.module.program.bijectors[group.name].span
+                raise unsupported(f"the bijector {group.name!r}", span, self.backend)
+        for network in networks:
+            yield self.networks.lines(network)
+        if networks:
+            table = ", ".join(f'"{network.name}": {class_name(network.name)}' for network in networks)
+            yield wrap(f"NETWORKS = {{{table}}}")
+        yield self.initial()
+        for function in self.programs:
+            yield self.program(function)
+        yield self.programs_block()
+        yield self._noise_table()
+        yield self.noise()
+        for function in self.module.functions:
+            if function.kind != "program":
+                yield self._function(function)
+
+    def _noise_table(self) -> list[str]:
+        lines = ["# Random numbers by function and entry: what kind, and the axes; named axes get their lengths at run time.", "NOISE = {"]
+        for function in self.module.functions:
+            if function.noise:
+                entries = [f'"{entry.name}": {self._noise_entry(function, entry)}' for entry in function.noise]
+                lines += wrap(f'"{function.name}": {{{", ".join(entries)}}},', 1)
+        return [*lines, "}"]
+
+    def _noise_entry(self, function: Function, entry: Noise) -> str:
+        axes: list[str] = []
+        if entry.particles:
+            axes.append(str(function.particles) if function.particles else '"particles"')
+        if entry.plate is not None:
+            levels = self.module.program.levels
+            axes.append(str(len(levels[entry.plate])) if entry.plate in levels else f'"{entry.plate}"')
+        axes += [] if entry.kind == "library" else map(str, entry.shape)
+        return f'("{entry.kind}", ({", ".join(axes)}{"," * (len(axes) == 1)}))'
+
+    # ---- functions --------------------------------------------------------------------------------------------------
+
+    def printer(self, function: Function) -> ValuePrinter:
+        """The printer of a function's values."""
+        sites = set(samples(function.body)) if function.kind == "program" else set()
+        local = {group: name for group, name in function.groups}
+        return self.values(Shapes(self.module, function), local, frozenset(sites & RESERVED))
+
+    def _function(self, function: Function) -> list[str]:
+        arguments = _ARGUMENTS.get(function.kind, ("parameters", "batch", "noise")[: 3 if function.noise else 2])
+        printer = self.printer(function)
+        body = [line for statement in function.body for line in self.statement(statement, printer, 1)]
+        head = [self._unpacked(function, group, local) for group, local in function.groups]
+        head += [f'{local} = batch["{column}"]' for column, local in function.columns]
+        if self.reads_like(body):
+            head.append(f"like = {self._reference(function)}")
+        lines = [line for text in head for line in wrap(text, 1)]
+        opening = wrap(f"def {function.name}({', '.join(arguments)}):")
+        return [*opening, *docstring(function.doc, 1), *lines, *body]
+
+    def reads_like(self, body: list[str]) -> bool:
+        """Whether statements make arrays of their own."""
+        return "like" in names_of("\n".join(["if True:", *map("    {}".format, body)]))
+
+    def _unpacked(self, function: Function, name: str, local: str) -> str:
+        """A group at a function's head: a network as it is, a raw array through its bijection."""
+        source = "parameters" if function.kind != "loss" else "own" if name in function.owns else "other"
+        group, entry = self.groups[name], f'{source}["{name}"]'
+        if group.kind == "network" or group.support is None or group.support.kind == "real":
+            return f"{local} = {entry}"
+        return f"{local} = {constraint(group.support)}({entry})"
+
+    def _reference(self, function: Function) -> str:
+        """A real array at hand, for the dtype and device of new ones."""
+        for entry in function.noise:
+            if entry.kind != "library":
+                return f'noise["{entry.name}"]'
+        for kinds in (("learned", "prior"), ("network",)):
+            for name, local in function.groups:
+                if self.groups[name].kind in kinds:
+                    return local if kinds[0] == "learned" else self.leaf.format(local)
+        columns = self.module.program.columns
+        for column, local in function.columns:
+            if column in columns and columns[column].dtype is Dtype.REAL:
+                return local
+        return self.placeholder(function.columns[0][1] if function.columns else "")
+
+    # ---- statements -------------------------------------------------------------------------------------------------
+
+    def statement(self, statement: Statement, printer: ValuePrinter, indent: int) -> list[str]:
+        """A statement's lines."""
+        match statement:
+            case Assign(targets=targets, value=value, comment=comment):
+                names = ", ".join(map(printer.variable, targets))
+                return annotated(f"{names} = {printer.text(value)}", comment, indent)
+            case Comment(text=text):
+                return remark(text, indent)
+            case Sample():
+                return self._sample(statement, printer, indent)
+            case Delta(site=site, value=value):
+                shape = printer.shapes.of(value)
+                line = self.deterministic(site, printer.text(value), None if shape is None else len(shape))
+                return wrap(f"{printer.variable(site)} = {line}", indent)
+            case FactorStatement(site=site, value=value):
+                return wrap(f'{self.library}.factor("{site}", {printer.text(value)})', indent)
+            case Plate():
+                return self._plate(statement, printer, indent)
+            case Return(values=values, names=names):
+                texts = [printer.text(value) for value in values]
+                pairs = ", ".join(f'"{name}": {text}' for name, text in zip(names, texts, strict=False))
+                return wrap(f"return {{{pairs}}}" if names else f"return {', '.join(texts)}", indent)
+            case ReturnLoss(loss=loss, report=report):
+                return self._return_loss(loss, report, printer, indent)
+
+    def _return_loss(
+        self, loss: Value, report: tuple[tuple[str, Value], ...], printer: ValuePrinter, indent: int
+    ) -> list[str]:
+        first = [] if isinstance(loss, Var) else wrap(f"loss = {printer.text(loss)}", indent)
+        name = printer.text(loss) if isinstance(loss, Var) else "loss"
+        entries = [f'"{key}": {name if value == loss else printer.text(value)}' for key, value in report]
+        return [*first, *wrap(f"return {name}, state, {{{', '.join(entries)}}}", indent)]
+
+    def _sample(self, statement: Sample, printer: ValuePrinter, indent: int) -> list[str]:
+        parts = [f'"{statement.site}"', printer.event(statement.density, statement.mask)]
+        if statement.observed is not None:
+            parts.append(f"obs={statement.observed}")
+        family = DISTRIBUTIONS[statement.density.family]
+        if family.dtype is Dtype.INTEGER and statement.density.family in _FINITE and self._latent(statement):
+            parts.append('infer={"enumerate": "parallel"}')
+        call = f"{self.library}.sample({', '.join(parts)})"
+        target = printer.variable(statement.observed or statement.site)
+        if statement.unless is None:
+            return wrap(f"{target} = {call}", indent)
+        given = statement.unless
+        if given == target:
+            return [*wrap(f"if {given} is None:", indent), *wrap(f"{target} = {call}", indent + 1)]
+        return wrap(f"{target} = {call} if {given} is None else {given}", indent)
+
+    def _latent(self, statement: Sample) -> bool:
+        """Whether data may be missing for a discrete site that data give: then it is a latent in those runs."""
+        site = self.module.program.by_name.get(statement.site)
+        return statement.observed is None or (site is not None and site.name in self.module.program.guide_by_name)
+
+    def _plate(self, statement: Plate, printer: ValuePrinter, indent: int) -> list[str]:
+        size = "size" if statement.name == "data" else str(statement.size)
+        plate = f'{self.library}.plate("{statement.name}", {size}, dim=-1)'
+        scaled = f", {self.scale}(scale=rows / size)" if statement.name == "data" else ""
+        body = [line for inner in statement.body for line in self.statement(inner, printer, indent + 1)]
+        return [*wrap(f"with {plate}{scaled}:", indent), *(body or wrap("pass", indent + 1))]
+
+    def raw_support(self, group: Group) -> Support | None:
+        """The support whose bijection stands between a group's value and its raw array; None where they are the same."""
+        return None if group.support is None or group.support.kind == "real" else group.support
+
+    def library_constraint(self, support: Support) -> str | None:
+        """The library's constraint of a support, or None where it has none."""
+        if support.kind != "interval":
+            name = self.constraints.get(support.kind)
+            return name and f"dist.constraints.{name}"
+        match support.low, support.high:
+            case None, None:
+                return "dist.constraints.real"
+            case low, None:
+                return f"dist.constraints.greater_than({low})"
+            case None, high:
+                return f"dist.constraints.less_than({high})"
+            case low, high:
+                return f"dist.constraints.interval({low}, {high})"
+
+    # ---- programs ---------------------------------------------------------------------------------------------------
+
+    def program_body(self, function: Function, indent: int) -> list[str]:
+        """The statements of a program after its parameters are at hand."""
+        printer = self.printer(function)
+        lines = [line for statement in function.body for line in self.statement(statement, printer, indent)]
+        sized = data_plate((function,)) is not None
+        sizes = [line for text in size_lines(self.module, self.programs) for line in wrap(text, indent)] if sized else []
+        return [*sizes, *lines]
+
+    def program_arguments(self) -> list[str]:
+        """Arguments that `model` and `guide` share."""
+        return signature(self.module, self.programs)
+
+    def program_groups(self, function: Function) -> list[tuple[Group, str]]:
+        """Parameter groups that a program registers, with their variables; those with priors are its own samples."""
+        return [(self.groups[name], local) for name, local in function.groups if self.groups[name].kind != "prior"]
+
+    def prior(self, group: str) -> str | None:
+        """The prior of one weight of a network, as a distribution of the library; None where it has none."""
+        if self.groups[group].kind != "network" or self.module.program.networks[group].prior is None:
+            return None
+        density = prior_density(self.module, group)
+        return self.values(Shapes(self.module, Function("prior", "program", (), "")), {}).instance(density, ())
+
+
+_FINITE = frozenset({"Bernoulli", "Categorical", "OneHotCategorical"})

@@ -1,0 +1,350 @@
+r"""Data transforms as part of the model: y = f(x) from the data's own units x to what the model sees.
+
+For an invertible f the density in the data's own units is
+
+    log p_X(x) = log p_Y(f(x)) + log |det df/dx|,
+
+in nats; samples come back through the inverse. Arrays carry a leading axis of rows: `[N, *event]`, and a
+log-determinant is `[N]`. Constants are fitted before a transform exists (`dgmppl.data.transforms`), so that every
+instance is immutable and a pure function of its input (and of `noise`, where it draws).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, final
+
+import numpy as np
+import numpy.typing as npt
+
+from dgmppl.errors import InternalError
+from dgmppl.ir.types import BINARY, REAL, UNIT, Shape, Support
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Transform(ABC):
+    """One fitted transform.
+
+    Attributes:
+        name: what a spec calls it.
+        invertible: whether its log-determinant is part of the model and samples come back through it; otherwise
+            the model is one of the transformed values.
+        random: whether `forward` draws noise.
+    """
+
+    name: ClassVar[str]
+    invertible: ClassVar[bool] = True
+    random: ClassVar[bool] = False
+
+    @abstractmethod
+    def forward(self, x: Array, noise: np.random.Generator | None = None) -> Array:
+        """f(x), rows first; `noise` is required by random transforms alone."""
+
+    def inverse(self, y: Array) -> Array:
+        """The x with f(x) = y.
+
+        Raises:
+            InternalError: for a transform that is not invertible.
+        """
+        raise InternalError(f"{self.name} has no inverse on an array of shape {y.shape}")
+
+    def log_abs_det(self, x: Array) -> Array:
+        """The log-determinant log |det df/dx| of each row, in nats, `[N]`; zero for maps between discrete sets."""
+        return np.zeros(x.shape[0])
+
+    def mask(self, observed: Array) -> Array:
+        """Where f(x) is observed, given where x is."""
+        return observed
+
+    def shape_out(self, shape: Shape) -> Shape:
+        """The event's shape after the transform."""
+        return shape
+
+    def support_out(self, support: Support | None) -> Support | None:
+        """The support after the transform; None stands for integers of unknown range."""
+        return support
+
+    def constants(self) -> dict[str, Array]:
+        """The fitted arrays by name; they are stored beside the parameters."""
+        return {name: value for name, value in self._settings().items() if isinstance(value, np.ndarray)}
+
+    def to_dict(self) -> dict[str, object]:
+        """Name and scalar settings as JSON data; the arrays of `constants` are stored by name elsewhere."""
+        scalar = {name: value for name, value in self._settings().items() if not isinstance(value, np.ndarray)}
+        listed = {name: list(value) if isinstance(value, tuple) else value for name, value in scalar.items()}
+        return {"name": self.name, **listed}
+
+    def _settings(self) -> dict[str, Any]:
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other) or not isinstance(other, Transform):
+            return NotImplemented
+        return all(np.array_equal(getattr(self, item.name), getattr(other, item.name)) for item in fields(self))
+
+    def __hash__(self) -> int:
+        return hash((self.name, tuple(sorted(self.constants()))))
+
+
+def _sum_event(values: Array) -> Array:
+    """Sum over everything but the rows: `[N, *event]` to `[N]`."""
+    return np.asarray(values.reshape(values.shape[0], -1).sum(axis=1))
+
+
+def _drawn(noise: np.random.Generator | None, name: str) -> np.random.Generator:
+    if noise is None:
+        raise InternalError(f"the transform {name} draws, and was given no noise")
+    return noise
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Binarize(Transform):
+    """1 where x > threshold, else 0."""
+
+    threshold: float
+    name: ClassVar[str] = "binarize"
+    invertible: ClassVar[bool] = False
+
+    def forward(self, x: Array, noise: np.random.Generator | None = None) -> Array:  # noqa: ARG002
+        """Compare with the threshold."""
+        return (x > self.threshold).astype(np.int64)
+
+    def support_out(self, support: Support | None) -> Support:  # noqa: ARG002
+        """Binary."""
+        return BINARY
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class StochasticBinarize(Transform):
+    """A draw from Bernoulli(x) for x in [0, 1]."""
+
+    name: ClassVar[str] = "stochastic_binarize"
+    invertible: ClassVar[bool] = False
+    random: ClassVar[bool] = True
+
+    def forward(self, x: Array, noise: np.random.Generator | None = None) -> Array:
+        """Draw each element."""
+        return (_drawn(noise, self.name).random(x.shape) < x).astype(np.int64)
+
+    def support_out(self, support: Support | None) -> Support:  # noqa: ARG002
+        """Binary."""
+        return BINARY
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Dequantize(Transform):
+    """(x + u) / levels with u uniform on [0, 1), for x in {0, ..., levels - 1}.
+
+    The log-determinant counts the scale, -D log(levels); by Jensen's inequality the expected density of x + u then
+    bounds the probability of x from below.
+    """
+
+    levels: int
+    name: ClassVar[str] = "dequantize"
+    random: ClassVar[bool] = True
+
+    def forward(self, x: Array, noise: np.random.Generator | None = None) -> Array:
+        """Spread each integer over its cell."""
+        return np.asarray((x + _drawn(noise, self.name).random(x.shape)) / self.levels)
+
+    def inverse(self, y: Array) -> Array:
+        """The cell that y lies in; values outside [0, 1) go to the nearest cell."""
+        return np.asarray(np.clip(np.floor(y * self.levels), 0, self.levels - 1).astype(np.int64))
+
+    def log_abs_det(self, x: Array) -> Array:
+        """-D log(levels), in nats."""
+        return np.full(x.shape[0], -float(np.prod(x.shape[1:])) * np.log(self.levels))
+
+    def support_out(self, support: Support | None) -> Support:  # noqa: ARG002
+        """The unit interval."""
+        return UNIT
+
+
+@dataclass(frozen=True, eq=False)
+class _Affine(Transform):
+    """(x - loc) / scale with constants that broadcast against the event's trailing axes."""
+
+    loc: Array
+    scale: Array
+
+    def forward(self, x: Array, noise: np.random.Generator | None = None) -> Array:  # noqa: ARG002
+        """Shift and scale."""
+        return np.asarray((x - self.loc) / self.scale)
+
+    def inverse(self, y: Array) -> Array:
+        """Scale and shift back."""
+        return np.asarray(y * self.scale + self.loc)
+
+    def log_abs_det(self, x: Array) -> Array:
+        """-sum(log scale), in nats."""
+        return np.full(x.shape[0], -float(np.log(np.broadcast_to(self.scale, x.shape[1:])).sum()))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Unit(_Affine):
+    """(x - low) / (high - low): `loc` is low and `scale` the width of the column's range."""
+
+    name: ClassVar[str] = "unit"
+
+    def support_out(self, support: Support | None) -> Support:  # noqa: ARG002
+        """The unit interval."""
+        return UNIT
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Standardize(_Affine):
+    """(x - mean) / standard deviation of the training split, `per` feature or over all elements."""
+
+    per: str = "feature"
+    name: ClassVar[str] = "standardize"
+
+    def support_out(self, support: Support | None) -> Support:  # noqa: ARG002
+        """The reals."""
+        return REAL
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Logit(Transform):
+    """logit(alpha + (1 - 2 alpha) x) for x in [0, 1]; `alpha` keeps the ends finite."""
+
+    alpha: float
+    name: ClassVar[str] = "logit"
+
+    def _squeezed(self, x: Array) -> Array:
+        return np.asarray(self.alpha + (1.0 - 2.0 * self.alpha) * x)
+
+    def forward(self, x: Array, noise: np.random.Generator | None = None) -> Array:  # noqa: ARG002
+        """The log-odds of the squeezed value."""
+        s = self._squeezed(x)
+        return np.asarray(np.log(s) - np.log1p(-s))
+
+    def inverse(self, y: Array) -> Array:
+        """(sigmoid(y) - alpha) / (1 - 2 alpha)."""
+        sigmoid = 0.5 * (1.0 + np.tanh(0.5 * y))
+        return np.asarray((sigmoid - self.alpha) / (1.0 - 2.0 * self.alpha))
+
+    def log_abs_det(self, x: Array) -> Array:
+        """The sum of log(1 - 2 alpha) - log s - log(1 - s) with s the squeezed value, in nats."""
+        s = self._squeezed(x)
+        return _sum_event(np.log1p(-2.0 * self.alpha) - np.log(s) - np.log1p(-s))
+
+    def support_out(self, support: Support | None) -> Support:  # noqa: ARG002
+        """The reals."""
+        return REAL
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Flatten(Transform):
+    """An event of any shape as a vector, in row-major order."""
+
+    shape: Shape
+    name: ClassVar[str] = "flatten"
+
+    def forward(self, x: Array, noise: np.random.Generator | None = None) -> Array:  # noqa: ARG002
+        """`[N, *shape]` to `[N, D]`."""
+        return x.reshape(x.shape[0], -1)
+
+    def inverse(self, y: Array) -> Array:
+        """`[N, D]` to `[N, *shape]`."""
+        return y.reshape(y.shape[0], *self.shape)
+
+    def mask(self, observed: Array) -> Array:
+        """The mask as a vector."""
+        return observed.reshape(observed.shape[0], -1)
+
+    def shape_out(self, shape: Shape) -> Shape:
+        """`[D]`."""
+        return (int(np.prod(shape)),)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class OneHot(Transform):
+    """An integer as a unit vector, along a new last axis of `states` elements."""
+
+    states: int
+    name: ClassVar[str] = "one_hot"
+
+    def forward(self, x: Array, noise: np.random.Generator | None = None) -> Array:  # noqa: ARG002
+        """`[N, *event]` to `[N, *event, states]`."""
+        return np.asarray(x[..., None] == np.arange(self.states)).astype(np.int64)
+
+    def inverse(self, y: Array) -> Array:
+        """The position of the largest element."""
+        return np.asarray(y.argmax(axis=-1))
+
+    def mask(self, observed: Array) -> Array:
+        """The whole vector is missing where its integer is."""
+        return np.repeat(observed[..., None], self.states, axis=-1)
+
+    def shape_out(self, shape: Shape) -> Shape:
+        """One axis more."""
+        return (*shape, self.states)
+
+    def support_out(self, support: Support | None) -> Support:  # noqa: ARG002
+        """Each element is binary."""
+        return BINARY
+
+
+# The closed table of transforms, by the name that a spec uses.
+TRANSFORMS: dict[str, type[Transform]] = {
+    kind.name: kind
+    for kind in (Binarize, Dequantize, Flatten, Logit, OneHot, Standardize, StochasticBinarize, Unit)
+}  # fmt: skip
+
+
+def from_dict(stored: Mapping[str, Any], constants: Mapping[str, Array]) -> Transform:
+    """The transform that `to_dict` and `constants` describe.
+
+    Raises:
+        InternalError: for a name that `TRANSFORMS` does not hold.
+    """
+    kind = TRANSFORMS.get(stored["name"])
+    if kind is None:
+        raise InternalError(f"a stored transform is called {stored['name']!r}")
+    given = {key: value for key, value in stored.items() if key != "name"}
+    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    return kind(**settings, **constants)
+
+
+def invertible_tail(transforms: Sequence[Transform]) -> tuple[Transform, ...]:
+    """The transforms after the last one that loses information: those whose log-determinant the model counts."""
+    lossy = [place for place, transform in enumerate(transforms) if not transform.invertible]
+    return tuple(transforms[lossy[-1] + 1 :] if lossy else transforms)
+
+
+def forward(transforms: Sequence[Transform], x: Array, noise: np.random.Generator | None = None) -> Array:
+    """All transforms in order, `[N, *raw event]` to `[N, *event]`."""
+    for transform in transforms:
+        x = transform.forward(x, noise)
+    return x
+
+
+def inverse(transforms: Sequence[Transform], y: Array) -> Array:
+    """Back through the invertible tail, to the data's own units where all of it is invertible."""
+    for transform in reversed(invertible_tail(transforms)):
+        y = transform.inverse(y)
+    return y
+
+
+def log_abs_det(transforms: Sequence[Transform], y: Array) -> Array:
+    """The log-determinant of the invertible tail at the transformed value y, in nats, `[N]`.
+
+    It is a function of y, not of x, because the noise of `dequantize` is known from y alone.
+    """
+    total = np.zeros(y.shape[0])
+    for transform in reversed(invertible_tail(transforms)):
+        y = transform.inverse(y)
+        total = total + transform.log_abs_det(y)
+    return total

@@ -1,0 +1,68 @@
+"""Derivation -> straight-line kernels: everything that both backends share about the emitted program."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+
+from dgmppl.ir.expressions import Call
+from dgmppl.ir.kernel import Function, Module
+from dgmppl.ir.program import Program
+from dgmppl.lowering.functions import decode_function, density_functions, loss_function, sample_function
+from dgmppl.lowering.groups import groups_of
+from dgmppl.lowering.programs import guide_function, model_function
+from dgmppl.lowering.scope import unsupported
+from dgmppl.objectives.algebra import Derivation
+from dgmppl.objectives.printers import text
+
+__all__ = ["lower"]
+
+
+def lower(program: Program, derivation: Derivation) -> Module:
+    """The kernels of a program: library programs, losses, densities, samples.
+
+    Args:
+        program: typed, with its guide completed.
+        derivation: what follows from its structure.
+
+    Raises:
+        UnsupportedError: a construct that is derived but not lowered yet, named with its line.
+    """
+    for name, rule in derivation.eliminated.items():
+        if rule in _SAMPLED:
+            raise unsupported(f"the rule {rule!r} at {name!r}", program.by_name[name].span)
+    groups = groups_of(program)
+    functions: list[Function | None] = [model_function(program, groups), guide_function(program, groups)]
+    players = derivation.objective.players if _by_gradient(derivation) else ()
+    functions += [loss_function(program, groups, player) for player in players]
+    functions += density_functions(program, groups, derivation)
+    functions += [sample_function(program, groups), decode_function(program, groups)]
+    return Module(
+        program,
+        _heading(program, derivation),
+        tuple(groups.values()),
+        tuple((player.name, player.owns, player.every) for player in players),
+        tuple(function for function in functions if function is not None),
+    )
+
+
+# Local latents that an engine samples beside the parameters have no place in the emitted log joint yet.
+_SAMPLED = frozenset({"joint"})
+
+
+def _by_gradient(derivation: Derivation) -> bool:
+    """Whether an emitted loss is descended; an engine that samples or fits a posterior reads the log joint instead."""
+    engine = derivation.engine
+    return engine is None or (isinstance(engine, Call) and engine.function == "map")
+
+
+def _heading(program: Program, derivation: Derivation) -> tuple[str, ...]:
+    """The emitted module's docstring: origin, factorization, what is trained and what that estimates."""
+    digest = hashlib.sha256(program.source.text.encode()).hexdigest()[:12]
+    origin = Path(program.source.name).name
+    lines = [f"{program.name}: compiled by dgmppl {version('dgmppl')} from {origin} (sha256 {digest}).", ""]
+    lines.append(derivation.factorization)
+    for player in derivation.objective.players:
+        lines += [f"minimize  {text(term.expression)}    {term.estimates}" for term in player.terms]
+    return tuple(lines)

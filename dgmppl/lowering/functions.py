@@ -1,0 +1,260 @@
+"""Emitted functions that evaluate: losses, densities, bounds, posteriors, samples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dgmppl.ir.kernel import Function, Group, Return, ReturnLoss, Value, Var
+from dgmppl.ir.program import Program, Role
+from dgmppl.lowering.densities import density_of, draw
+from dgmppl.lowering.expressions import lookup
+from dgmppl.lowering.gaussian import linear_gaussian
+from dgmppl.lowering.layout import Lowered, combine, number, op, total
+from dgmppl.lowering.priors import log_prior
+from dgmppl.lowering.scope import Scope
+from dgmppl.lowering.summation import factors
+from dgmppl.lowering.terms import Mode, lower_term, schedule
+from dgmppl.objectives.algebra import (
+    Derivation,
+    Expectation,
+    LogIntegral,
+    LogMeanExp,
+    LogPrior,
+    LogSum,
+    Player,
+    Sum,
+    Term,
+    walk,
+)
+from dgmppl.objectives.printers import text
+
+
+def _finish(
+    scope: Scope, name: str, kind: str, doc: str, *, particles: int | None = None, owns: tuple[str, ...] = ()
+) -> Function:
+    return Function(
+        name,
+        kind,
+        tuple(scope.statements),
+        doc,
+        groups=tuple(scope.used_groups.items()),
+        columns=tuple(scope.columns.items()),
+        noise=tuple(scope.noise),
+        particles=particles,
+        owns=owns,
+    )
+
+
+# ---- losses ---------------------------------------------------------------------------------------------------------
+
+
+def loss_function(program: Program, groups: dict[str, Group], player: Player) -> Function:
+    """`loss_PLAYER`: the mean over the batch of the player's terms, minimized; nats per datum."""
+    count = _particles(player)
+    scope = Scope(program, groups, particles=count is not None)
+    mode = Mode(gradients=True)
+    losses = []
+    for term in player.terms:
+        value = lower_term(scope, term.expression, mode)
+        if value.batched:
+            value = Lowered(op("mean_all", value.value))
+        weight = number(float(term.weight)) if isinstance(term.weight, int | float) else schedule(term.weight)
+        losses.append(value if weight.literal == 1 else combine("mul", weight, value))
+    loss = scope.assign("loss", total(losses))
+    report = [("loss", loss.value), *_report(scope)]
+    scope.statements.append(ReturnLoss(loss.value, tuple(report)))
+    mathematics = " + ".join(text(term.expression) for term in player.terms).replace("+ −", "− ")
+    doc = f"minimize  {mathematics}    (nats per datum)"
+    return _finish(scope, f"loss_{player.name}", "loss", doc, particles=count, owns=player.owns)
+
+
+def _report(scope: Scope) -> list[tuple[str, Value]]:
+    """Every closed-form divergence that the loss computed, averaged over the batch."""
+    names = [
+        target
+        for statement in scope.statements
+        for target in getattr(statement, "targets", ())
+        if target.startswith("kl_")
+    ]
+    return [(name, op("mean_all", Var(name))) for name in names]
+
+
+def _particles(player: Player) -> int | None:
+    """The size of the particle axis that a player's terms need; None for none."""
+    counts = [
+        node.count
+        for term in player.terms
+        for node in walk(term.expression)
+        if isinstance(node, LogMeanExp) and node.count > 1
+    ]
+    counts += [
+        node.particles
+        for term in player.terms
+        for node in walk(term.expression)
+        if isinstance(node, Expectation) and node.particles > 1
+    ]
+    return max(counts, default=None)
+
+
+# ---- densities ------------------------------------------------------------------------------------------------------
+
+
+def density_functions(program: Program, groups: dict[str, Group], derivation: Derivation) -> list[Function]:
+    """`log_prob` of an exact model, `elbo` and `log_weights` of a bound, `log_joint` of a Bayesian one."""
+    likelihood = derivation.objective.likelihood
+    result: list[Function] = []
+    if likelihood is not None:
+        bounded = any(isinstance(node, Expectation) for node in walk(likelihood))
+        result += _bounds(program, groups, likelihood) if bounded else [_log_prob(program, groups, likelihood)]
+        if not bounded and (posterior := _posterior(program, groups, likelihood)) is not None:
+            result.append(posterior)
+        if derivation.objective.log_joint is not None and not bounded:
+            result.append(_log_joint(program, groups, likelihood, derivation.objective.log_joint))
+    if program.guide and all(site.density is not None for site in program.guide):
+        result.append(_encode(program, groups))
+    return result
+
+
+def _log_prob(program: Program, groups: dict[str, Group], likelihood: Term) -> Function:
+    scope = Scope(program, groups)
+    value = lower_term(scope, likelihood, Mode())
+    scope.statements.append(Return((value.value,)))
+    return _finish(scope, "log_prob", "density", f"{text(likelihood)}: [B], nats, exact.")
+
+
+def _bounds(program: Program, groups: dict[str, Group], likelihood: Term) -> list[Function]:
+    term = _single(likelihood)
+    elbo, weights = Scope(program, groups, particles=True), Scope(program, groups, particles=True)
+    value = lower_term(elbo, term, Mode())
+    elbo.statements.append(Return((op("reduce_leading", value.value, function="mean"),)))
+    weights.statements.append(Return((lower_term(weights, term, Mode(importance=True)).value,)))
+    bound = f"{text(term)}, averaged over particles: [B], nats, a lower bound on log p in expectation."
+    ratio = "log p(data, latents) - log q(latents | data), one per draw of the guide: [K, B], nats."
+    return [
+        _finish(elbo, "elbo", "density", bound, particles=0),
+        _finish(weights, "log_weights", "density", ratio, particles=0),
+    ]
+
+
+def _single(term: Term) -> Term:
+    """The bound with one particle per datum and everything inside the expectation, where the draws have values."""
+    if isinstance(term, Sum):
+        expectations = [part for part in term.terms if isinstance(part, Expectation)]
+        if len(expectations) == 1:
+            rest = tuple(part for part in term.terms if part is not expectations[0])
+            inner = expectations[0]
+            return _single(replace(inner, body=Sum((inner.body, *rest))))
+    if isinstance(term, Expectation) and isinstance(term.body, LogMeanExp):
+        return replace(term, body=term.body.body)
+    return term
+
+
+def _log_joint(program: Program, groups: dict[str, Group], likelihood: Term, joint: Term) -> Function:
+    scope = Scope(program, groups)
+    names = tuple(name for node in walk(joint) if isinstance(node, LogPrior) for name in node.names)
+    prior = log_prior(scope, names)
+    value = lower_term(scope, likelihood, Mode())
+    summed = Lowered(op("sum_all", value.value)) if value.batched else value
+    scope.statements.append(Return((combine("add", prior, summed).value,)))
+    return _finish(scope, "log_joint", "density", "log p(parameters) + the sum over all data of log p: a scalar, nats.")
+
+
+def _posterior(program: Program, groups: dict[str, Group], likelihood: Term) -> Function | None:
+    """What the exact rules removed, given the data: class probabilities, Gaussian mean and covariance."""
+    scope = Scope(program, groups)
+    names: list[str] = []
+    values: list[Value] = []
+    for node in walk(likelihood):
+        if isinstance(node, LogSum) and node.rule == "enumerate" and not node.elementwise:
+            for name, probabilities in _class_probabilities(scope, node):
+                names.append(f"{name}.probs")
+                values.append(probabilities.value)
+            break
+        if isinstance(node, LogIntegral):
+            for name, mean, covariance in _gaussian_posterior(scope, node):
+                names += [f"{name}.loc", f"{name}.covariance"]
+                values += [mean, covariance]
+            break
+    if not names:
+        return None
+    scope.statements.append(Return(tuple(values), tuple(names)))
+    return _finish(scope, "posterior", "density", "the posterior of the latents that were integrated out, exact.")
+
+
+def _class_probabilities(scope: Scope, term: LogSum) -> list[tuple[str, Lowered]]:
+    """p(k | data) for each summed latent: [B, states]; joint states of a vector are listed in row-major order."""
+    parts = [
+        part if not part.rank else part.with_value(op("reduce", part.value, function="sum", axes=(-1,)), ())
+        for part in factors(scope, term, lambda inner: lower_term(scope, inner, Mode()))
+    ]
+    table = scope.assign("log_joint", total(parts))
+    result = []
+    count = len(term.names)
+    for position, name in enumerate(term.names):
+        others = [place for place in range(count) if place != position]
+        value: Value = table.value
+        if others:
+            axes = tuple(place - count - 1 for place in others)
+            value = op("reduce", value, function="logsumexp", axes=axes)
+        moved = op("moveaxis", value, source=0, target=-1)
+        probabilities = Lowered(op("cumulative", moved, function="softmax", axis=-1), (), True)
+        result.append((name, scope.assign(f"{name}_probs", probabilities)))
+    return result
+
+
+def _gaussian_posterior(scope: Scope, term: LogIntegral) -> list[tuple[str, Value, Value]]:
+    parts = linear_gaussian(scope, term, latent=True)
+    operands = (parts.value.value, parts.offset.value, parts.loading.value, parts.variance.value)
+    both = scope.assign("eps_posterior", Lowered(op("gaussian_posterior", *operands), (), True))
+    mean, root = op("item", both.value, number=0), op("item", both.value, number=1)
+    result: list[tuple[str, Value, Value]] = []
+    for name, offset, loading in parts.latents:
+        location = op("add", offset.value, op("matvec", loading.value, mean))
+        factor = scope.assign(f"{name}_factor", Lowered(op("matmul", loading.value, root), loading.shape, True))
+        result.append((name, location, op("matmul", factor.value, op("transpose", factor.value))))
+    return result
+
+
+def _encode(program: Program, groups: dict[str, Group]) -> Function:
+    """`encode`: draws of the guide, [K, B, *event] by site."""
+    scope = Scope(program, groups, particles=True)
+    draws = [(site.name, draw(scope, site).value) for site in program.guide if site.role is not Role.LEARNED]
+    scope.statements.append(Return(tuple(value for _, value in draws), tuple(name for name, _ in draws)))
+    return _finish(scope, "encode", "density", "draws of the latents from the guide: [K, B, *event].", particles=0)
+
+
+# ---- sampling -------------------------------------------------------------------------------------------------------
+
+
+def sample_function(program: Program, groups: dict[str, Group]) -> Function:
+    """`sample`: one ancestral draw per row, every random site of the model by name."""
+    scope = Scope(program, groups)
+    for site in program.sites:
+        if site.section == "model" and site.role in (Role.OBSERVED, Role.LATENT):
+            draw(scope, site)
+    random = [site.name for site in program.sites if site.section == "model" and scope.bound(site.name)]
+    deterministic = [site.name for site in program.sites if site.section == "model" and site.role is Role.DETERMINISTIC]
+    names = tuple(dict.fromkeys((*random, *deterministic)))
+    scope.statements.append(Return(tuple(lookup(scope, name).value for name in names), names))
+    return _finish(
+        scope, "sample", "sample", "one ancestral draw per row: every site of the model by name, [B, *event]."
+    )
+
+
+def decode_function(program: Program, groups: dict[str, Group]) -> Function | None:
+    """`decode`: the observed sites' distribution parameters at given latents, as `x.logits`."""
+    latents = [site for site in program.latents if program.children(site.name)]
+    if not latents:
+        return None
+    scope = Scope(program, groups)
+    for site in latents:
+        scope.bind(site.name, scope.column(site.name, site.typed))
+    names: list[str] = []
+    values: list[Value] = []
+    for site in program.observed:
+        density, _ = density_of(scope, site)
+        for name, value in density.parameters:
+            names.append(f"{site.name}.{name}")
+            values.append(value)
+    scope.statements.append(Return(tuple(values), tuple(names)))
+    return _finish(scope, "decode", "density", "parameters of the observed sites' distributions at given latents.")

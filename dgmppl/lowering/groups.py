@@ -1,0 +1,64 @@
+"""Parameter groups: what is learned or has a prior, under canonical names."""
+
+from __future__ import annotations
+
+from dgmppl.ir.densities import Learned
+from dgmppl.ir.kernel import Group
+from dgmppl.ir.parameters import Initializer, ParameterSpec
+from dgmppl.ir.program import Program, Role, Site
+from dgmppl.ir.types import POSITIVE, Support
+
+
+def groups_of(program: Program) -> dict[str, Group]:
+    """Every parameter group by name, in the order of the spec: networks, bijectors, parameters, guide."""
+    groups: dict[str, Group] = {}
+    for network in program.networks.values():
+        groups[network.name] = Group(network.name, "network", network.parameters)
+    for bijector in program.bijectors.values():
+        groups[bijector.name] = Group(bijector.name, "bijector", bijector.parameters)
+    for site in (*program.sites, *program.guide):
+        if site.role in (Role.LEARNED, Role.PARAMETER):
+            groups[site.name] = _site_group(program, site)
+    return groups
+
+
+def _site_group(program: Program, site: Site) -> Group:
+    kind = site.typed
+    shape = (len(program.levels[site.level]), *kind.shape) if site.level else kind.shape
+    start = (
+        _start(site.density) if isinstance(site.density, Learned) else Initializer("constant", _inside(kind.support))
+    )
+    parameter = ParameterSpec(site.name, site.name, shape, start, kind.support)
+    return Group(
+        site.name, "learned" if site.role is Role.LEARNED else "prior", (parameter,), kind.support, levels=site.level
+    )
+
+
+def _start(density: Learned) -> Initializer:
+    """Where a learned parameter starts, in constrained space."""
+    match density.kind:
+        case "normal":
+            return Initializer("normal", density.value)
+        case "zeros":
+            return Initializer("constant", 0.0)
+        case "ones" | "positive":
+            return Initializer("constant", 1.0)
+        case "simplex":
+            return Initializer("constant", 1.0 / density.shape[-1])
+        case "ordered":
+            return Initializer("ordered")
+        case "orthogonal" | "cholesky":
+            return Initializer("eye")
+        case _:
+            return Initializer("constant", density.value)
+
+
+def _inside(support: Support) -> float:
+    """A point well inside a support, from which MAP and variational posteriors start."""
+    if support.within(POSITIVE):
+        return 1.0
+    if support.kind in {"unit", "simplex"}:
+        return 0.5 if support.size is None else 1.0 / support.size
+    if support.kind == "interval" and support.low is not None and support.high is not None:
+        return (support.low + support.high) / 2
+    return 0.0

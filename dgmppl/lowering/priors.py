@@ -1,0 +1,75 @@
+"""Priors over parameters: their log density, summed over levels and weights."""
+
+from __future__ import annotations
+
+from dgmppl.errors import InternalError
+from dgmppl.ir.densities import Elementary, FlatPrior
+from dgmppl.ir.kernel import NetworkLogPrior
+from dgmppl.ir.networks import Network
+from dgmppl.ir.program import Site
+from dgmppl.ir.types import TensorType
+from dgmppl.lowering.densities import density_value, log_prob
+from dgmppl.lowering.layout import Lowered, number, op, total
+from dgmppl.lowering.scope import Scope, unsupported
+
+
+def log_prior(scope: Scope, names: tuple[str, ...]) -> Lowered:
+    """log p(parameters), a scalar; parameters with a prior, and networks whose weights have one."""
+    parts = [_one(scope, name) for name in names]
+    return total([scope.assign(f"log_p_{name}", part) for name, part in zip(names, parts, strict=True)])
+
+
+def _one(scope: Scope, name: str) -> Lowered:
+    network = scope.program.networks.get(name)
+    if network is not None:
+        return network_prior(scope, network)
+    site = scope.program.by_name[name]
+    if isinstance(site.density, FlatPrior):
+        if site.density.low is not None or site.density.high is not None:
+            raise unsupported(f"the bounds of {name!r}, which depend on other parameters,", site.span)
+        return number(0.0)
+    with level_scope(scope, site):
+        value = log_prob(scope, site)
+    if site.level is None:
+        return value
+    return Lowered(op("sum_all", value.value))
+
+
+class level_scope:  # noqa: N801  (a context manager, used like a function)
+    """Inside, a level's copies and its `per:` columns stand on the batch axis."""
+
+    def __init__(self, scope: Scope, site: Site) -> None:
+        self.scope, self.site = scope, site
+        self._branch = scope.branch()
+
+    def __enter__(self) -> None:
+        """Rebinds what varies over the level."""
+        self._branch.__enter__()
+        if self.site.level is None:
+            return
+        for name, other in self.scope.program.by_name.items():
+            kind = other.type
+            if (
+                kind is None
+                or kind.plate != self.site.level
+                or (name not in self.scope.groups and other.section != "data")
+            ):
+                continue
+            self.scope.bind(name, self._on_batch_axis(other, kind))
+
+    def _on_batch_axis(self, site: Site, kind: TensorType) -> Lowered:
+        stored = self.scope.parameter(site) if site.name in self.scope.groups else self.scope.column(site.name, kind)
+        return Lowered(stored.value, kind.shape, True, kind.dtype)
+
+    def __exit__(self, *error: object) -> None:
+        """Restores the bindings."""
+        self._branch.__exit__(None, None, None)
+
+
+def network_prior(scope: Scope, network: Network) -> Lowered:
+    """Sum over weights and biases of their log prior density."""
+    prior = network.prior
+    if not isinstance(prior, Elementary):
+        raise InternalError(f"the prior of {network.name!r} has not been resolved")
+    density, _ = density_value(scope, prior, TensorType(), network.span)
+    return Lowered(NetworkLogPrior(scope.use_group(network.name), density, span=network.span))

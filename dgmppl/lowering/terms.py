@@ -1,0 +1,281 @@
+"""Terms of the objective algebra -> straight-line values, one number per datum (and per particle), in nats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from dgmppl.errors import InternalError
+from dgmppl.ir.expressions import Call, Expression, Literal
+from dgmppl.ir.program import Site
+from dgmppl.lowering.densities import divergence, draw, log_prob
+from dgmppl.lowering.expressions import as_real, literal_array, lookup
+from dgmppl.lowering.gaussian import log_marginal
+from dgmppl.lowering.layout import Lowered, combine, negative, number, op, raise_rank, total
+from dgmppl.lowering.priors import log_prior
+from dgmppl.lowering.scope import Scope, unsupported
+from dgmppl.lowering.summation import bind_states, log_sum
+from dgmppl.objectives.algebra import (
+    KL,
+    Draw,
+    Expectation,
+    LogDensity,
+    LogIntegral,
+    LogMeanExp,
+    LogPrior,
+    LogSum,
+    Scale,
+    Sum,
+    Supervision,
+    Term,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How a tree is lowered.
+
+    Attributes:
+        gradients: the value is a loss: surrogate terms for score-function and doubly reparameterized gradients count.
+        importance: every KL is written as log q - log p at the drawn value, and a log-mean-exp as its body, so that the
+            value is a log importance weight per particle.
+        stop_guide: log q is evaluated with its parameters held fixed (doubly reparameterized gradients).
+        partly: sites that the data hold in some rows.
+    """
+
+    gradients: bool = False
+    importance: bool = False
+    stop_guide: bool = False
+    partly: frozenset[str] = field(default_factory=frozenset)
+
+
+def lower_term(scope: Scope, term: Term, mode: Mode) -> Lowered:
+    """The value of a term.
+
+    Raises:
+        UnsupportedError: the term needs a rule whose lowering does not exist yet; it names the site and its line.
+    """
+    match term:
+        case Sum(terms=terms):
+            return total([lower_term(scope, part, mode) for part in terms])
+        case Scale(factor=factor, term=inner):
+            return _scaled(factor, lower_term(scope, inner, mode))
+        case LogDensity():
+            return _log_density(scope, term, mode)
+        case KL():
+            return _kl(scope, term, mode)
+        case Expectation():
+            return _expectation(scope, term, mode)
+        case LogMeanExp(body=body):
+            value = lower_term(scope, body, mode)
+            return value if mode.importance else value.with_value(op("logmeanexp", value.value))
+        case LogSum():
+            return log_sum(scope, term, lambda inner: lower_term(scope, inner, mode))
+        case LogIntegral():
+            return log_marginal(scope, term)
+        case Supervision():
+            return _supervision(scope, term)
+        case LogPrior(names=names):
+            return _prior_share(scope, names)
+        case _:
+            raise _not_lowered(scope, term)
+
+
+def _not_lowered(scope: Scope, term: Term) -> Exception:
+    name = getattr(term, "site", None)
+    site = scope.program.by_name.get(name) if isinstance(name, str) else None
+    words = type(term).__name__
+    return unsupported(f"the term {words} of {name!r}" if name else f"the term {words}", site.span if site else None)
+
+
+def site_of(scope: Scope, term: LogDensity) -> Site:
+    """The site whose density a factor is."""
+    sites = scope.program.guide_by_name if term.section == "guide" else scope.program.by_name
+    return sites[term.site]
+
+
+def _log_density(scope: Scope, term: LogDensity, mode: Mode) -> Lowered:
+    site = site_of(scope, term)
+    if term.rule != "normalized":
+        raise unsupported(f"the rule {term.rule!r} at {term.site!r}", site.span)
+    guided = term.section == "guide"
+    value = log_prob(scope, site, stop=guided and mode.stop_guide)
+    if guided and term.site in mode.partly:
+        return combine("mul", value, _hidden(scope, term.site))
+    return value
+
+
+def _hidden(scope: Scope, name: str) -> Lowered:
+    """1 in the rows whose value the data lack, else 0."""
+    return combine("sub", number(1.0), as_real(scope.mask(name)))
+
+
+def _kl(scope: Scope, term: KL, mode: Mode) -> Lowered:
+    sampled = mode.importance or not term.closed_form
+    if sampled:
+        return combine("sub", _log_density(scope, term.posterior, mode), _log_density(scope, term.prior, mode))
+    value = divergence(scope, site_of(scope, term.posterior), site_of(scope, term.prior))
+    value = scope.assign(f"kl_{term.posterior.site}", value)
+    if term.posterior.site not in mode.partly:
+        return value
+    with scope.branch():
+        scope.bind(term.prior.site, _column(scope, term.prior.site))
+        given = negative(log_prob(scope, site_of(scope, term.prior)))
+    return combine("call", scope.mask(term.prior.site), given, value, function="where")
+
+
+def _column(scope: Scope, name: str) -> Lowered:
+    return scope.column(name, scope.program.by_name[name].typed)
+
+
+def _scaled(factor: float | Expression, value: Lowered) -> Lowered:
+    if isinstance(factor, int | float):
+        if factor == 1:
+            return value
+        return negative(value) if factor == -1 else combine("mul", number(float(factor)), value)
+    return combine("mul", schedule(factor), value)
+
+
+def schedule(factor: Expression) -> Lowered:
+    """A scalar option: a number, or `linear(start, end, steps=)` read at the present step."""
+    constant = literal_array(factor)
+    if constant is not None:
+        return number(float(constant))
+    if isinstance(factor, Call) and factor.function == "linear":
+        start, end = (float(literal_array(argument)) for argument in factor.arguments)  # type: ignore[arg-type]
+        steps = factor.keyword("steps")
+        if isinstance(steps, Literal) and isinstance(steps.value, int):
+            return Lowered(op("schedule", start=start, end=end, steps=steps.value))
+    raise unsupported("this schedule", factor.span, "linear(0, 1, steps=5000)")
+
+
+def _prior_share(scope: Scope, names: tuple[str, ...]) -> Lowered:
+    rows = scope.program.rows
+    if rows is None:
+        raise InternalError("a prior's share of a loss needs the number of rows")
+    return combine("div", log_prior(scope, names), number(float(rows)))
+
+
+def _supervision(scope: Scope, term: Supervision) -> Lowered:
+    """log q(y | ...) in the rows that hold y, 0 elsewhere."""
+    with scope.branch():
+        scope.bind(term.site, _column(scope, term.site))
+        value = log_prob(scope, scope.program.guide_by_name[term.site])
+    value = combine("mul", value, as_real(scope.mask(term.site)))
+    return scope.assign(f"log_q_{term.site}", value)
+
+
+# ---- expectations ---------------------------------------------------------------------------------------------------
+
+
+def _expectation(scope: Scope, term: Expectation, mode: Mode) -> Lowered:
+    """E_draws[body]: draws in order, then the body; enumerated draws become weighted sums over a left axis."""
+    mode = replace(mode, partly=mode.partly | {entry.name for entry in term.draws if entry.partly_observed})
+    with scope.branch():
+        enumerated = [entry for entry in term.draws if _sample(scope, entry)]
+        doubly = mode.gradients and isinstance(term.body, LogMeanExp) and _doubly(term)
+        lower: Callable[[Term], Lowered] = lambda part: lower_term(scope, part, mode)  # noqa: E731
+        if doubly:
+            value = _doubly_reparameterized(scope, term, mode)
+        else:
+            parts = _terms(term.body)
+            value = _weighted(scope, enumerated, [lower(part) for part in parts], mode)
+        scored = [entry for entry in term.draws if entry.estimator == "score_function"]
+        if scored and mode.gradients:
+            value = _score_function(scope, scored, value, isinstance(term.body, LogMeanExp))
+        return value
+
+
+def _terms(term: Term) -> list[Term]:
+    return [leaf for part in term.terms for leaf in _terms(part)] if isinstance(term, Sum) else [term]
+
+
+def _sample(scope: Scope, entry: Draw) -> bool:
+    """Binds a draw's value; True where it is enumerated instead of drawn."""
+    site = scope.program.guide_by_name.get(entry.name)
+    if site is None:
+        raise unsupported(f"a draw of {entry.name!r} from {entry.source}", scope.program.by_name[entry.name].span)
+    if entry.estimator == "enumerate":
+        bind_states(scope, site)
+        return True
+    if entry.estimator not in {"pathwise", "score_function"}:
+        raise unsupported(f"the estimator {entry.estimator!r}", site.span, "score_function, enumerate or pathwise")
+    draw(scope, site, stop=entry.stop or entry.estimator == "score_function")
+    return False
+
+
+def _weighted(scope: Scope, enumerated: list[Draw], parts: list[Lowered], mode: Mode) -> Lowered:
+    """sum_y q(y) body(y), axis by axis from the left; parts that do not vary over y are added as they are."""
+    for entry in reversed(enumerated):
+        name = entry.name
+        inside = [part for part in parts if name in part.axes]
+        outside = [part for part in parts if name not in part.axes]
+        if not inside:
+            continue
+        weight = scope.assign(f"q_{name}", _probabilities(scope, name, name in mode.partly))
+        body = combine("mul", weight, scope.assign(f"given_{name}", total(inside)))
+        summed = body.with_value(op("reduce_leading", body.value, function="sum"))
+        parts = [*outside, replace(summed, axes=summed.axes - {name})]
+    return total(parts)
+
+
+def _probabilities(scope: Scope, name: str, partly: bool) -> Lowered:
+    logits = log_prob(scope, scope.program.guide_by_name[name])
+    weight = logits.with_value(op("call", logits.value, function="exp"))
+    if not partly:
+        return weight
+    same = as_real(combine("eq", lookup(scope, name), _column(scope, name)))
+    return combine("call", scope.mask(name), same, weight, function="where")
+
+
+def _score_function(scope: Scope, scored: list[Draw], value: Lowered, bounded: bool) -> Lowered:
+    """Adds (signal - baseline) grad log q, with leave-one-out baselines; its value is zero.
+
+    `bounded` values are log-mean-exps whose per-particle weights have been reduced already (VIMCO).
+    """
+    if bounded:
+        raise unsupported("an importance-weighted bound over score-function latents", None, "elbo() instead of iwae()")
+    if not scope.particles:
+        raise InternalError("a score-function estimator without a particle axis")
+    value = scope.assign("signal", value)
+    logs = scope.assign("log_q", total([log_prob(scope, scope.program.guide_by_name[entry.name]) for entry in scored]))
+    centred = value.with_value(op("leave_one_out", value.value))
+    surrogate = combine(
+        "mul",
+        centred.with_value(op("stop", centred.value)),
+        combine("sub", logs, logs.with_value(op("stop", logs.value))),
+    )
+    return combine("add", value, surrogate)
+
+
+def _doubly(term: Expectation) -> bool:
+    """Whether the doubly reparameterized gradient applies: pathwise draws, none of them given another."""
+    body = term.body
+    names = {entry.name for entry in term.draws}
+    return (
+        isinstance(body, LogMeanExp)
+        and body.doubly_reparameterized
+        and all(entry.estimator == "pathwise" and not names & set(entry.given) for entry in term.draws)
+    )
+
+
+def _doubly_reparameterized(scope: Scope, term: Expectation, mode: Mode) -> Lowered:
+    """The bound whose gradient by the guide is that of Tucker et al. (2019), equation 7.
+
+    With normalized weights w, the guide's gradient is sum w^2 d log w / dz dz / dphi: q's parameters are held fixed in
+    log q, and the cotangent of each draw is multiplied by its weight.
+    """
+    assert isinstance(term.body, LogMeanExp)
+    inner = replace(mode, stop_guide=True)
+    scope.remark("normalized importance weights, held fixed")
+    with scope.branch():
+        log_weights = lower_term(scope, term.body.body, inner)
+        weight = scope.assign("weight", log_weights.with_value(op("stop", op("softmax_leading", log_weights.value))))
+    scope.remark("the same terms, each draw's gradient multiplied by its weight (doubly reparameterized)")
+    for entry in term.draws:
+        value = lookup(scope, entry.name)
+        scale = raise_rank(weight, value.rank)
+        scope.bind(
+            entry.name, scope.assign(entry.name, value.with_value(op("scale_gradient", value.value, scale.value)))
+        )
+    return lower_term(scope, term.body, inner)

@@ -1,0 +1,1 @@
+"""Program -> objective: capabilities, rules, the derivation, and its printers."""

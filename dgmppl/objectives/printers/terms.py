@@ -1,0 +1,302 @@
+"""Terms of the objective on the screen and in a paper: one function over the tree, two notations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from dgmppl.ir.expressions import Expression
+from dgmppl.ir.expressions import text as written
+from dgmppl.objectives.algebra import (
+    KL,
+    Conjugate,
+    ContrastiveGradient,
+    DenoisingTerm,
+    DensityRatio,
+    Draw,
+    Expectation,
+    FreeEnergy,
+    LogDensity,
+    LogIntegral,
+    LogMeanExp,
+    LogNormalizer,
+    LogPosterior,
+    LogPrior,
+    LogSum,
+    NoiseContrast,
+    Penalty,
+    Scale,
+    ScoreMatching,
+    Sum,
+    Supervision,
+    Term,
+    VelocityRegression,
+)
+
+# symbol -> (Unicode, LaTeX)
+_SYMBOLS: dict[str, tuple[str, str]] = {
+    "minus": ("−", "-"), "E": ("E", r"\mathbb{E}"), "sum": ("∑", r"\sum"), "int": ("∫", r"\int"),
+    "exp": ("exp", r"\exp"), "grad": ("∇", r"\nabla "), "half": ("½ ", r"\tfrac{1}{2} "), "square": ("²", "^2"),
+    "trace": ("tr ", r"\mathrm{tr} "), "transposed": ("ᵀ", "^T"), "epsilon": ("ε", r"\epsilon"),
+    "sigma": ("σ", r"\sigma"), "kl": ("KL", r"\mathrm{KL}"), "vlb": ("VLB", r"\mathrm{VLB}"),
+    "tilde": ("p̃", r"\tilde{p}"), "share": ("(1/N) ", r"\tfrac{1}{N} "), "data": ("p_data", r"p_{\mathrm{data}}"),
+    "time,noise": ("t,ε", r"t, \epsilon"), "endpoints": ("t,x₀,x₁", "t, x_0, x_1"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Notation:
+    """The symbols of one notation."""
+
+    given: str
+    minus: str
+    times: str
+    log: str
+    parallel: str
+    bars: tuple[str, str]
+    tex: bool
+
+    def name(self, name: str) -> str:
+        """A variable's name."""
+        if not self.tex:
+            return name
+        return name if len(name) == 1 else rf"\mathrm{{{name}}}".replace("_", r"\_")
+
+    def names(self, names: Sequence[str]) -> str:
+        """Several names, separated by commas."""
+        return ", ".join(self.name(name) for name in names)
+
+    def conditional(self, head: str, names: Sequence[str], given: Sequence[str]) -> str:
+        """`p(x | z)`."""
+        condition = f"{self.given}{self.names(given)}" if given else ""
+        return f"{head}({self.names(names)}{condition})"
+
+    def under(self, operator: str, below: str) -> str:
+        """An operator with something under it: `E_{q(z|x)}`."""
+        return rf"{operator}_{{{below}}}"
+
+    def __getitem__(self, symbol: str) -> str:
+        """A symbol of the table."""
+        return _SYMBOLS[symbol][self.tex]
+
+    def choose(self, unicode: str, tex: str) -> str:
+        """The form of this notation."""
+        return tex if self.tex else unicode
+
+
+_UNICODE = _Notation("|", " − ", " · ", "log ", " ‖ ", ("‖", "‖"), tex=False)
+_LATEX = _Notation(r" \mid ", " - ", r" \, ", r"\log ", r" \,\|\, ", (r"\left\| ", r" \right\|"), tex=True)
+
+
+def text(term: Term) -> str:
+    """A term in Unicode: `E_{q(z|x)}[log p(x|z)] − KL(q(z|x) ‖ p(z))`."""
+    return _print(term, _UNICODE)
+
+
+def latex(term: Term) -> str:
+    """A term in LaTeX, for math mode."""
+    return _print(term, _LATEX)
+
+
+def _print(term: Term, n: _Notation) -> str:
+    match term:
+        case Sum(terms=terms):
+            return _sum(terms, n)
+        case Scale():
+            return _scale(term, n)
+        case LogDensity() | KL() | LogPrior() | LogPosterior() | LogNormalizer() | Supervision():
+            return _density(term, n)
+        case Expectation(draws=draws, body=body):
+            return n.under(n["E"], _draws(draws, n)) + _bracket(_print(body, n), n)
+        case LogMeanExp() | LogSum() | LogIntegral() | FreeEnergy():
+            return _marginal(term, n)
+        case ContrastiveGradient() | ScoreMatching() | NoiseContrast() | DenoisingTerm() | VelocityRegression():
+            return _surrogate(term, n)
+        case Conjugate() | DensityRatio() | Penalty():
+            return _critic(term, n)
+        case _:
+            assert_never(term)
+
+
+# Nodes that print as a sum.
+_COMPOSITE = (Sum, Conjugate, ContrastiveGradient)
+
+
+def _bracket(inside: str, n: _Notation) -> str:
+    return n.choose(f"[{inside}]", rf"\left[ {inside} \right]")
+
+
+def _sum(terms: tuple[Term, ...], n: _Notation) -> str:
+    parts: list[str] = []
+    for term in terms:
+        negative = isinstance(term, Scale) and isinstance(term.factor, (int, float)) and term.factor < 0
+        shown = _print(Scale(-term.factor, term.term), n) if negative else _print(term, n)  # type: ignore[union-attr,operator]
+        wrapped = f"({shown})" if negative and isinstance(term.term, _COMPOSITE) else shown  # type: ignore[union-attr]
+        parts.append(
+            f"{n.minus}{wrapped}"
+            if negative and parts
+            else f"−{wrapped}"
+            if negative
+            else f"{' + ' if parts else ''}{wrapped}"
+        )
+    return "".join(parts).replace("−", "-") if n.tex else "".join(parts)
+
+
+def _scale(term: Scale, n: _Notation) -> str:
+    inside = _print(term.term, n)
+    factor = term.factor
+    if factor == 1:
+        return inside
+    body = _bracket(inside, n) if isinstance(term.term, _COMPOSITE) else inside
+    if factor == -1:
+        return f"{n['minus']}{body}"
+    return f"{_factor(factor, n)}{n.times}{body}"
+
+
+def _factor(factor: float | Expression, n: _Notation) -> str:
+    if isinstance(factor, (int, float)):
+        return f"{factor:g}".replace("-", n.choose("−", "-"))
+    return n.choose(written(factor), rf"\mathtt{{{written(factor)}}}".replace("_", r"\_"))
+
+
+def _head(density: LogDensity, n: _Notation) -> str:
+    letter = "q" if density.section == "guide" else "p"
+    match density.rule:
+        case "unnormalized":
+            return n["tilde"]
+        case _:
+            return letter
+
+
+def _conditional(density: LogDensity, n: _Notation) -> str:
+    names = density.names or (density.site,)
+    if density.at is not None:
+        return f"{n.under('p', n.name(density.site))}({n.name(density.at)})"
+    return n.conditional(_head(density, n), names, density.given)
+
+
+def _density(term: LogDensity | KL | LogPrior | LogPosterior | LogNormalizer | Supervision, n: _Notation) -> str:
+    share = n["share"]
+    match term:
+        case LogDensity(rule="diffusion_bound"):
+            return n.conditional(n["vlb"], (term.site,), term.given)
+        case LogDensity():
+            return f"{n.log}{_conditional(term, n)}"
+        case KL(posterior=posterior, prior=prior):
+            sides = f"{_conditional(posterior, n)}{n.parallel}{_conditional(prior, n)}"
+            return f"{n['kl']}({sides})"
+        case LogPrior(names=names):
+            return f"{share}{n.log}{n.conditional('p', names, ())}"
+        case LogPosterior(names=names):
+            return f"{share}{n.log}{n.conditional('q', names, ())}"
+        case LogNormalizer(site=site):
+            return f"{n.log}{n.choose(f'Z_{site}', rf'Z_{{{n.name(site)}}}')}"
+        case Supervision(site=site, given=given):
+            return f"{n.log}{n.conditional('q', (site,), given)}"
+
+
+def _draws(draws: tuple[Draw, ...], n: _Notation) -> str:
+    """What an expectation is taken over: `q(z1|x) q(z2|z1)`; parameters share one q."""
+    unconditional = [draw for draw in draws if not draw.given and draw.source == "guide"]
+    if len(unconditional) == len(draws) > 1:
+        return n.conditional("q", [draw.name for draw in draws], ())
+    return " ".join(_draw(draw, n) for draw in draws)
+
+
+def _draw(draw: Draw, n: _Notation) -> str:
+    letter = {"guide": "q", "model": "p", "data": n["data"], "sampler": "p"}.get(draw.source, "p")
+    return n.conditional(letter, (draw.name,), draw.given)
+
+
+def _marginal(term: LogMeanExp | LogSum | LogIntegral | FreeEnergy, n: _Notation) -> str:
+    exp = n["exp"]
+    match term:
+        case LogMeanExp(count=count, body=body):
+            mean = n.choose(f"(1/{count}) ∑ₖ ", rf"\tfrac{{1}}{{{count}}} \textstyle\sum_{{k}} ")
+            return f"{n.log}{mean}{exp}{_bracket(_print(body, n), n)}"
+        case LogSum(names=names, body=body):
+            total = n.under(n["sum"], n.names(names))
+            return f"{n.log}{total} {exp}{_bracket(_print(body, n), n)}"
+        case LogIntegral(names=names, body=body):
+            differential = " ".join(f"d{n.name(name)}" for name in names)
+            return f"{n.log}{n['int']} {exp}{_bracket(_print(body, n), n)} {differential}"
+        case FreeEnergy(names=names, visible=visible, site=_):
+            return f"{n.log}{n.under(n['sum'], n.names(names))} {exp}({n['minus']}E({n.names((*visible, *names))}))"
+
+
+def _surrogate(
+    term: ContrastiveGradient | ScoreMatching | NoiseContrast | DenoisingTerm | VelocityRegression, n: _Notation
+) -> str:
+    grad, half = n["grad"], n["half"]
+    expectation, left, right = n["E"], *n.bars
+    square = n["square"]
+    match term:
+        case ContrastiveGradient(positive=positive, negative=negative, site=site, hidden=hidden):
+            energy = f"{grad}{'F' if hidden else 'E'}({n.name(site)})"
+            ups, downs = (n.under(expectation, _draw(side, n)) for side in (positive, negative))
+            return f"{ups}{_bracket(energy, n)}{n.minus}{downs}{_bracket(energy, n)}"
+        case ScoreMatching(kind="denoising", site=site, sigma=sigma):
+            noise = _factor(sigma if sigma is not None else 0.0, n)
+            score = f"{grad}{n.log}p({n.name(site)} + {noise}{n['epsilon']})"
+            return f"{half}{expectation}{left}{score} + {n['epsilon']}/{noise}{right}{square}"
+        case ScoreMatching(kind="sliced", site=site):
+            score = f"{grad}{n.log}p({n.name(site)})"
+            top = n["transposed"]
+            return f"{expectation}{_bracket(f'v{top}{grad}(v{top}{score}) + {half}(v{top}{score}){square}', n)}"
+        case ScoreMatching(site=site):
+            score = f"{grad}{n.log}p({n.name(site)})"
+            trace = n["trace"]
+            return f"{expectation}{_bracket(f'{trace}{grad}{score} + {half}{left}{score}{right}{square}', n)}"
+        case NoiseContrast(site=site, noise=noise):
+            ratio = f"{n.log}p({n.name(site)}){n.minus}{n.log}{n.under('p', n.name(noise))}({n.name(site)})"
+            minus, score = n["minus"], f"{n.log}{n['sigma']}"
+            data = n.under(expectation, n["data"]) + _bracket(f"{score}({ratio})", n)
+            fake = n.under(expectation, n.name(noise)) + _bracket(f"{score}({minus}({ratio}))", n)
+            return f"{minus}{data}{n.minus}{fake}"
+        case DenoisingTerm(site=site, weighting=weighting):
+            kind = weighting.replace("_", r"\_")
+            weight = n.choose(f"w_{weighting}(t) ", rf"w_{{\mathrm{{{kind}}}}}(t) ")
+            below = n["time,noise"]
+            inside = f"{weight}{left}target{n.minus}net({n.under(n.name(site), 't')}, t){right}{square}"
+            return f"{n.under(expectation, below)}{_bracket(inside, n)}"
+        case VelocityRegression(site=site):
+            name = n.name(site)
+            velocity = f"field({n.under(name, 't')}, t){n.minus}({n.under(name, '1')}{n.minus}{n.under(name, '0')})"
+            return f"{n.under(expectation, n['endpoints'])}{left}{velocity}{right}{square}"
+
+
+def _critic(term: Conjugate | DensityRatio | Penalty, n: _Notation) -> str:
+    match term:
+        case Penalty(critic=critic, penalty=penalty):
+            return f"{written(penalty)} on T{_number(critic, n)}" if not n.tex else rf"\mathtt{{{written(penalty)}}}(T)"
+        case DensityRatio(critic=critic, reads=reads):
+            return f"T{_number(critic, n)}({n.names(reads)})"
+        case Conjugate():
+            return _dual(term, n)
+
+
+def _number(critic: int, n: _Notation) -> str:
+    """A critic's index; none for the first."""
+    if critic == 0:
+        return ""
+    return f"_{{{critic}}}" if n.tex else "₀₁₂₃₄₅₆₇₈₉"[critic % 10]
+
+
+_SIDES = {
+    "data": ("p_data", r"p_{\mathrm{data}}"), "model": ("p", "p"), "guide": ("q", "q"), "prior": ("p", "p"),
+}  # fmt: skip
+
+
+def _dual(term: Conjugate, n: _Notation) -> str:
+    expectation = n["E"]
+    critic = f"T{_number(term.critic, n)}({n.names(term.reads)})"
+    positive, negative = (n.choose(*_SIDES[side]) for side in (term.positive, term.negative))
+    linear = term.divergence in {"wasserstein"}
+    conjugate = critic if linear else f"f*({critic})"
+    fake = f"{n.under(expectation, negative)}{_bracket(conjugate, n)}"
+    if term.player == "model" and term.variant == "non_saturating":
+        return f"{n['minus']}{n.under(expectation, negative)}{_bracket(critic, n)}"
+    if term.player == "model":
+        return f"{n['minus']}{fake}"
+    return f"{n.under(expectation, positive)}{_bracket(critic, n)}{n.minus}{fake}"

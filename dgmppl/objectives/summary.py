@@ -1,0 +1,234 @@
+"""What a derivation says besides its objective: status, factorization, capabilities, notes, references, warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dgmppl.ir.analyses import lags, sources
+from dgmppl.ir.densities import DiffusionChain, Factorized, MarkovChain, Pushforward, TrainedDensity, Unnormalized
+from dgmppl.ir.program import Role, Site
+from dgmppl.objectives.algebra import Capability
+from dgmppl.objectives.bounds import guided_latents, unnormalized
+from dgmppl.objectives.capabilities import Ability, abilities, directions_of
+from dgmppl.objectives.contributions import Share
+from dgmppl.objectives.expansion import expansion_of
+from dgmppl.objectives.posteriors import joint_latents
+from dgmppl.objectives.rules import RULES
+from dgmppl.objectives.rules.implicit_data import implicit
+from dgmppl.objectives.state import State
+from dgmppl.objectives.structure import Structure, Variable
+from dgmppl.source import Diagnostic
+
+_BOUNDED = frozenset({"variational", "implicit_latent", "joint"})
+
+
+def status_of(state: State) -> str:
+    """What is known of log p(data | parameters), whatever is trained: `exact bound unnormalized implicit`."""
+    structure = state.structure
+    if any(implicit(structure, name) for name in structure.observed_names if name in structure.variables):
+        return "implicit"
+    observed = [name for name in structure.variables if name in structure.observed_names]
+    levels = {name: _level(structure, structure.variables[name]) for name in structure.variables}
+    if any(levels[name] == "unnormalized" for name in observed):
+        return "unnormalized"
+    if "bound" in levels.values() or _BOUNDED & set(state.eliminated.values()):
+        return "bound"
+    return "exact"
+
+
+def _level(structure: Structure, variable: Variable) -> str:
+    rule = expansion_of(structure.program, variable.site)
+    return "implicit" if rule is None else rule.level
+
+
+# ---- factorization --------------------------------------------------------------------------------------------------
+
+
+def factorization(structure: Structure) -> str:
+    """The joint density as the product that the spec declares: `p(x, z) = p(z) p(x | z)`."""
+    program = structure.program
+    priors = [structure.variable(site) for site in program.with_role(Role.PARAMETER)]
+    variables = [*priors, *structure.variables.values()]
+    weights = [name for name, network in program.networks.items() if network.prior is not None]
+    observed = [variable.name for variable in variables if variable.name in structure.observed_names]
+    rest = [variable.name for variable in variables if variable.name not in structure.observed_names]
+    known = [site.name for site in program.with_role(Role.COVARIATE) if any(site.name in v.given for v in variables)]
+    left = ", ".join([*observed, *rest, *weights])
+    condition = f" | {', '.join(known)}" if known else ""
+    factors = [f"p({name})" for name in weights]
+    factors += [_factor(structure, variable) for variable in variables if _leads(variable, observed)]
+    right = " ".join(factors)
+    product = right if len(variables) + len(weights) > 1 or not right.startswith(f"p({left}{condition})") else ""
+    return f"p({left}{condition})" + (f" = {product}" if product else "")
+
+
+def _leads(variable: Variable, observed: list[str]) -> bool:
+    """Whether a variable's factor is written under its name: a joint site has one factor for all of its names."""
+    if not variable.joint:
+        return True
+    return variable.name == next((name for name in variable.joint if name in observed), variable.joint[0])
+
+
+def _factor(structure: Structure, variable: Variable) -> str:
+    name = ", ".join(variable.joint) or variable.name
+    given = f" | {', '.join(variable.given)}" if variable.given else ""
+    match variable.site.density:
+        case Pushforward(base=base, bijector=bijector, inverse=inverse):
+            back = bijector if inverse else f"{bijector}⁻¹"
+            inner = structure.variable(structure.program.by_name[base])
+            return f"{_factor(structure, inner)} |det ∂{base}/∂{name}|, {base} = {back}({name})"
+        case Factorized():
+            return f"∏ᵢ p({name}[i] | {name}[<i]{', ' + ', '.join(variable.given) if variable.given else ''})"
+        case MarkovChain() as chain:
+            return _chain(structure, variable, chain)
+        case Unnormalized(base=base):
+            tilted = "" if base is None else f"p₀({name}) "
+            return f"{tilted}exp(−E({name}{given})) / Z"
+        case DiffusionChain(steps=steps):
+            condition = ", ".join(variable.given)
+            last = f"∫ p({name}_T) ∏ₜ p({name}ₜ₋₁ | {name}ₜ{', ' + condition if condition else ''}) d{name}₁…d{name}_T"
+            return last if steps is not None else f"p({name}(0){given})"
+        case _:
+            return f"p({name}{given})"
+
+
+def _chain(structure: Structure, variable: Variable, chain: MarkovChain) -> str:
+    index, name = chain.index, variable.name
+    own = [f"{name}[{index}−{lag}]" for lag in range(1, chain.lag + 1)]
+    direct = frozenset(variable.site.parents)
+    if name not in direct and name in sources(structure.program, direct):
+        own.append(f"{name}[<{index}]")
+    others = [_step(structure, other, chain) for other in variable.given]
+    condition = ", ".join([*own, *others])
+    first = "".join(f"p({name}[{position}]) " for position, _ in chain.initial)
+    return f"{first}∏{_subscript(index)} p({name}[{index}]{' | ' + condition if condition else ''})"
+
+
+def _step(structure: Structure, other: str, chain: MarkovChain) -> str:
+    """A condition of a chain: with the index where it is read step by step, else whole."""
+    found = lags(structure.program, chain, other, chain.index)
+    return f"{other}[{chain.index}]" if found == (0,) else other
+
+
+def _subscript(index: str) -> str:
+    return {"t": "ₜ", "i": "ᵢ", "n": "ₙ", "k": "ₖ"}.get(index, f"_{index}")
+
+
+# ---- capabilities ---------------------------------------------------------------------------------------------------
+
+
+def capabilities(state: State, status: str) -> dict[str, Capability]:
+    """What can be asked of the model, and how good the answer is."""
+    return {"log_prob": _log_prob(state, status), "sample": _sample(state), "posterior": _posterior(state)}
+
+
+def _log_prob(state: State, status: str) -> Capability:
+    rules = ", ".join(dict.fromkeys(state.eliminated.values()))
+    if "implicit_latent" in state.eliminated.values():
+        return Capability("estimate", "importance sampling from the prior: the guide has no density")
+    if joint_latents(state):
+        return Capability("estimate", "latents stay in the log joint: integrating them out takes a sampler")
+    match status:
+        case "exact":
+            return Capability("exact", f"closed under {rules}" if rules else "every density is normalized")
+        case "bound" if unnormalized(state):
+            return Capability("estimate", "the bound lacks log Z, which annealed importance sampling estimates")
+        case "bound":
+            return Capability("bound", f"a lower bound by {rules}" if rules else "a lower bound: the diffusion's VLB")
+        case "unnormalized":
+            return Capability("estimate", "known up to log Z, which annealed importance sampling estimates")
+        case _:
+            return Capability("none", "the model has samples but no density")
+
+
+def _sample(state: State) -> Capability:
+    structure = state.structure
+    for name, variable in structure.variables.items():
+        if Ability.SAMPLE in abilities(structure.program, variable.site):
+            continue
+        density = variable.site.density
+        if isinstance(density, Pushforward) and directions_of(structure.program, density.bijector)["forward"] == "none":
+            return Capability("none", f"{density.bijector} runs from {name} to {density.base} only")
+        return Capability("estimate", f"{name} is sampled by a Markov chain: exact only in the limit")
+    return Capability("exact", "ancestral, in generative order")
+
+
+def _posterior(state: State) -> Capability:
+    latents = {name: rule for name, rule in state.eliminated.items() if name in state.structure.unknown}
+    if not latents:
+        return Capability("none", "the model has no latent")
+    guided = guided_latents(state)
+    if "implicit_data" in latents.values():
+        known = [name for name in state.structure.guided if latents.get(name) == "implicit_data"]
+        return (
+            Capability("estimate", f"the guide's samples of {', '.join(known)}")
+            if known
+            else Capability("none", "the data have no density, and no guide inverts the model")
+        )
+    if guided:
+        return Capability("estimate", f"the guide's q({', '.join(guided)}) approximates it")
+    if joint_latents(state):
+        return Capability("estimate", "draws of the inference engine")
+    return Capability("exact", f"given the parameters, by {', '.join(dict.fromkeys(latents.values()))}")
+
+
+# ---- notes ----------------------------------------------------------------------------------------------------------
+
+
+def notes(state: State) -> Iterator[str]:
+    """Statements about the model that must be printed."""
+    structure = state.structure
+    for name, variable in structure.variables.items():
+        density = variable.site.density
+        if isinstance(density, MarkovChain) and density.lag > len(density.initial) and name in structure.observed_names:
+            yield f"The first {density.lag} values of {name} are conditioned on: log p is that of the rest given them."
+        if isinstance(density, DiffusionChain) and density.drop:
+            yield f"Training drops the condition of {name} with probability {density.drop:g}: a reweighted bound."
+        if isinstance(density, TrainedDensity):
+            yield f"{name} is the finished run {density.run}: its parameters are frozen, its status is that run's."
+    for name in structure.incomplete:
+        yield _missing(structure, state, name)
+    if structure.dropped:
+        yield f"{', '.join(sorted(structure.dropped))}: no datum descends from it, so it is no part of the marginal."
+    for column in structure.program.columns.values():
+        if column.discrete_bins:
+            yield f"{column.name} is dequantized: E_u log p({column.name} + u) bounds the discrete log P from below."
+    if unnormalized(state):
+        yield "Values are up to log Z until log Z is evaluated."
+    if joint_latents(state):
+        yield f"{', '.join(joint_latents(state))}: sampled beside the parameters."
+
+
+def _missing(structure: Structure, state: State, name: str) -> str:
+    if name not in structure.partly_observed:
+        return f"Missing entries of {name} drop out of its density (missing at random is assumed)."
+    rule = state.eliminated.get(name, "no rule")
+    return f"Missing entries of {name} are latent in their rows, removed by {rule} (missing at random is assumed)."
+
+
+def references(state: State, shares: tuple[Share, ...]) -> tuple[str, ...]:
+    """The sources of the rules and of the objective, each once."""
+    used = dict.fromkeys(application.rule for application in state.rules)
+    found = [f"{name}: {RULES[name].reference}" for name in used if name in RULES and name != "normalized"]
+    found += [reference for share in shares for reference in share.references]
+    return tuple(dict.fromkeys(found))
+
+
+def warnings(structure: Structure) -> tuple[Diagnostic, ...]:
+    """What is suspicious about the model, though derivable."""
+    return tuple(_unbounded(variable.site) for variable in structure.variables.values() if _may_diverge(variable.site))
+
+
+def _may_diverge(site: Site) -> bool:
+    density = site.density
+    return isinstance(density, Unnormalized) and density.base is None and not site.typed.support.discrete
+
+
+def _unbounded(site: Site) -> Diagnostic:
+    return Diagnostic(
+        "energy-unbounded",
+        f"Z of {site.name} may be infinite: its support is unbounded and the energy has no base",
+        site.span,
+        fix="tilt a base that decays: `Energy(potential, base=Normal(0, 2))`",
+        severity="warning",
+    )

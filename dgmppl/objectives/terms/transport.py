@@ -1,0 +1,57 @@
+"""Regressions that train a transport: `flow_matching`, and a diffusion's own denoising loss."""
+
+from __future__ import annotations
+
+from dgmppl.ir.densities import DiffusionChain, Pushforward
+from dgmppl.objectives.algebra import DenoisingTerm, Direction, PlayerTerm, VelocityRegression
+from dgmppl.objectives.capabilities import continuous_time
+from dgmppl.objectives.contributions import Contribution, Share, model_groups
+from dgmppl.objectives.requests import Request, called, problem
+from dgmppl.objectives.state import State
+
+
+def flow_matching(state: State, request: Request) -> Share:
+    """E || field(x_t, t) - (x1 - x0) ||^2 along straight lines from base to data (Lipman et al. 2023, eq. 9)."""
+    path, named = request.word("path"), called(request.get("site"))
+    program = state.structure.program
+    found = [
+        name
+        for name, variable in state.structure.variables.items()
+        if name in state.structure.observed_names
+        and named in {None, name}
+        and isinstance(variable.site.density, Pushforward)
+        and continuous_time(program, variable.site.density.bijector)
+    ]
+    if not found:
+        raise problem(
+            "objective-needs-ode",
+            "flow_matching() needs an observed site that is the image of a base under `ode(field)`",
+            request.span,
+            fix="declare `bijectors: {flow: ode(field)}` and `x: flow(z)`, or leave `objective` out",
+        )
+    term = PlayerTerm(
+        VelocityRegression(found[0], path),
+        "E‖field(xₜ, t) − E[x₁ − x₀ | xₜ]‖² + const",
+        Direction.EQUAL,
+        weight=request.weight,
+    )
+    note = "Flow matching is a regression on velocities, not a divergence of densities; the likelihood is the ODE's."
+    return Share("regression", None, (Contribution("model", model_groups(state.structure), (term,)),), (note,))
+
+
+def denoising(state: State, request: Request, name: str) -> Share:
+    """A diffusion's weighted regression, where its declaration asks for another weighting than the bound's."""
+    density = state.structure.variables[name].site.density
+    assert isinstance(density, DiffusionChain)
+    term = PlayerTerm(
+        DenoisingTerm(name, density.weighting),
+        "a reweighting of the variational bound's terms",
+        Direction.NONE,
+        weight=request.weight,
+    )
+    note = (
+        f"weighting={density.weighting} trains a reweighted bound; log p is still bounded by the VLB, "
+        "which `score` and `evaluate` report."
+    )
+    player = Contribution("model", model_groups(state.structure), (term,))
+    return Share("reweighted_bound", None, (player,), (note,), ("Ho, Jain and Abbeel 2020, eq. 14",))

@@ -1,0 +1,117 @@
+"""Bijectors as declared: steps with canonical paths, repeats unrolled, inline conditioners as networks of their own."""
+
+from __future__ import annotations
+
+from dgmppl.ir.bijectors import BIJECTORS, Bijector, BijectorKind, Step
+from dgmppl.ir.expressions import Call, Expression, Literal, Name, Sequence
+from dgmppl.ir.networks import NETWORKS, Network
+from dgmppl.passes.declarations import read_options, resolve_network
+from dgmppl.passes.problems import shown
+from dgmppl.passes.scope import Scope
+
+
+def resolve_bijector(name: str, value: Expression, scope: Scope) -> Bijector:
+    """`repeat(4, [coupling(mlp([64]), spline()), reverse()])` as steps `name.0.0`, `name.0.1`, `name.1.0`, ..."""
+    top = _Steps(scope)
+    if isinstance(value, Call) and value.function == "repeat":
+        steps = top.repeat(value, name)
+    else:
+        steps = top.sequence(value, name)
+    return Bijector(name, steps, span=value.span)
+
+
+class _Steps:
+    """Reads steps of one bijector."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+    def sequence(self, value: Expression, path: str) -> tuple[Step, ...]:
+        parts = value.items if isinstance(value, Sequence) else (value,)
+        return tuple(step for position, part in enumerate(parts) for step in self.part(part, f"{path}.{position}"))
+
+    def part(self, value: Expression, path: str) -> tuple[Step, ...]:
+        match value:
+            case Call(function="repeat"):
+                return self.repeat(value, path)
+            case Name(id=other) if other in self.scope.bijectors:
+                return self.scope.bijectors[other].steps
+            case Call(function=kind) if kind in BIJECTORS:
+                return (self.step(value, BIJECTORS[kind], path),)
+            case Call(function=kind) | Name(id=kind):
+                known = (*BIJECTORS, *self.scope.bijectors)
+                self.scope.problems.unknown("bijector", kind, known, value.span, code="unknown-kind")
+            case _:
+                self.scope.problems.add(
+                    "not-a-bijector", f"{shown(value)} is no bijector", value.span, expected="for example `affine()`"
+                )
+        return ()
+
+    def repeat(self, call: Call, path: str) -> tuple[Step, ...]:
+        match call.arguments:
+            case (Literal(value=int(times)), body) if times > 0 and not isinstance(times, bool) and not call.keywords:
+                return tuple(step for number in range(times) for step in self.sequence(body, f"{path}.{number}"))
+        self.scope.problems.add(
+            "wrong-arguments",
+            "`repeat` takes a count and the steps",
+            call.span,
+            expected="`repeat(4, [coupling(...), reverse()])`",
+            found=shown(call),
+        )
+        return ()
+
+    def step(self, call: Call, kind: BijectorKind, path: str) -> Step:
+        taken = int(kind.conditioned) + int(kind.element)
+        arguments = call.arguments
+        conditioner, shared = (None, None) if not kind.conditioned else self.conditioner(call, kind, path)
+        element = self.element(call, path) if kind.element else None
+        options = read_options(call, kind.options, f"bijector `{kind.name}`", self.scope.problems, arguments[taken:])
+        return Step(kind.name, path, options, conditioner, element, shared, span=call.span)
+
+    def conditioner(self, call: Call, kind: BijectorKind, path: str) -> tuple[Network | None, str | None]:
+        first = call.arguments[0] if call.arguments else None
+        scope = self.scope
+        match first:
+            case Name(id=name, span=span):
+                if name not in scope.networks:
+                    scope.problems.unknown("network", name, scope.networks, span)
+                    return None, None
+                self.check_causal(call, kind, scope.networks[name].kind)
+                return None, name
+            case Call(function=made):
+                network = resolve_network(f"{path}.conditioner", first, scope)
+                if made in NETWORKS:
+                    self.check_causal(call, kind, made)
+                return network, None
+        scope.problems.add(
+            "missing-argument",
+            f"`{kind.name}` lacks its network",
+            call.span,
+            expected=f"`{kind.name}(mlp([64, 64]){', affine()' if kind.element else ''})`",
+        )
+        return None, None
+
+    def check_causal(self, call: Call, kind: BijectorKind, network: str) -> None:
+        if kind.name == "autoregressive" and not NETWORKS[network].causal:
+            self.scope.problems.add(
+                "not-causal",
+                f"`autoregressive` needs a causal network, and this is `{network}`",
+                call.span,
+                expected=", ".join(name for name, entry in NETWORKS.items() if entry.causal),
+                fix="write `autoregressive(made([64, 64]), affine())`",
+            )
+
+    def element(self, call: Call, path: str) -> Step | None:
+        second = call.arguments[1] if len(call.arguments) > 1 else None
+        match second:
+            case Call(function="affine" | "spline" as kind):
+                options = read_options(second, BIJECTORS[kind].options, f"bijector `{kind}`", self.scope.problems)
+                return Step(kind, f"{path}.element", options, span=second.span)
+        self.scope.problems.add(
+            "missing-argument" if second is None else "bad-option",
+            f"`{call.function}` lacks its element transform",
+            (second or call).span,
+            expected=f"`{call.function}(..., affine())` or `{call.function}(..., spline(bins=8))`",
+            found=None if second is None else shown(second),
+        )
+        return None

@@ -1,0 +1,1 @@
+"""What comes out: ArviZ groups, scores, pictures, graphs."""

@@ -1,0 +1,99 @@
+"""Held-out numbers that are legal for a model: log-likelihood or its bound per datum, with its standard error.
+
+Every number is in nats per datum, in the data's own units; for discrete data bits per dimension stand beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+
+_CHUNK_ELEMENTS = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """log p of each datum, or what stands for it.
+
+    Attributes:
+        values: nats, `[N]`.
+        kind: `log_prob`, `elbo`, `iwae`, or `log_predictive`.
+        status: `exact`, `bound`, `estimate`.
+        particles: draws behind each value; 1 for an exact one.
+        why: in words.
+    """
+
+    values: Array
+    kind: str
+    status: str
+    particles: int = 1
+    why: str = ""
+
+    @property
+    def mean(self) -> float:
+        """The mean over the data, in nats."""
+        return float(np.mean(self.values))
+
+    @property
+    def standard_error(self) -> float:
+        """The standard error of the mean over the data, in nats; NaN for one datum."""
+        return (
+            float(np.std(self.values, ddof=1) / math.sqrt(self.values.size)) if self.values.size > 1 else float("nan")
+        )
+
+    def to_dict(self, dimensions: int | None = None) -> dict[str, Any]:
+        """Stable JSON data; with `dimensions`, of discrete data, in bits per dimension too."""
+        error = self.standard_error
+        facts: dict[str, Any] = {
+            "metric": self.kind, "status": self.status, "value": self.mean,
+            "standard_error": None if math.isnan(error) else error, "unit": "nats per datum",
+            "rows": int(self.values.size), "particles": self.particles, "why": self.why,
+        }  # fmt: skip
+        if dimensions:
+            facts["bits_per_dimension"] = -self.mean / (dimensions * math.log(2.0))
+        return facts
+
+
+def chunks(rows: int, elements: int, particles: int = 1) -> Iterator[slice]:
+    """Slices of rows that keep the values of a chunk within a fixed amount of memory.
+
+    Args:
+        rows: N.
+        elements: numbers per row.
+        particles: copies of each row.
+    """
+    size = max(1, _CHUNK_ELEMENTS // max(1, elements * particles))
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
+
+
+def log_mean_exp(values: Array, axis: int = 0) -> Array:
+    """Log of the mean of exp over an axis."""
+    highest = np.max(values, axis=axis, keepdims=True)
+    shifted = np.exp(values - np.where(np.isfinite(highest), highest, 0.0))
+    return np.asarray(np.log(np.mean(shifted, axis=axis)) + np.squeeze(highest, axis=axis))
+
+
+def over_draws(draws: Mapping[str, Array], score: Callable[[Arrays, int], Array], most: int) -> Array:
+    """A function of parameters evaluated at posterior draws, thinned evenly.
+
+    Args:
+        draws: parameter -> `[chain, draw, *shape]`.
+        score: (parameters, number of the draw) -> any shape.
+        most: how many draws at most.
+
+    Returns:
+        `[S, *shape]`.
+    """
+    flat = {name: values.reshape(-1, *values.shape[2:]) for name, values in draws.items()}
+    count = len(next(iter(flat.values())))
+    chosen = np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))
+    return np.stack([score({name: values[place] for name, values in flat.items()}, int(place)) for place in chosen])

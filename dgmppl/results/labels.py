@@ -1,0 +1,100 @@
+"""Named dimensions and coordinates from the spec: levels, table columns, time, data rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from dgmppl.ir.densities import MarkovChain
+from dgmppl.ir.program import IndexKind, Program, Site
+
+Array: TypeAlias = NDArray[Any]
+
+DATUM = "datum"
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One named axis with its coordinates."""
+
+    name: str
+    labels: Sequence[Any] | Array
+
+
+def level_axis(program: Program, level: str) -> Axis:
+    """The axis of a level index; its labels are the data's own."""
+    return Axis(level, list(program.levels[level]))
+
+
+def parameter_axes(program: Program, name: str, shape: tuple[int, ...]) -> list[Axis]:
+    """The axes of a parameter's value: its level first, then its event.
+
+    Args:
+        program: the typed program.
+        name: a site, or a canonical parameter name below one.
+        shape: of one value, the level's axis included.
+    """
+    site = program.by_name.get(name)
+    if site is not None and site.section == "model" and shape:
+        return datum_axes(program, name, shape, np.arange(shape[0]))
+    axes: list[Axis] = []
+    if site is not None and site.level is not None:
+        axes.append(level_axis(program, site.level))
+    return axes + _event_axes(program, name, site, shape[len(axes) :])
+
+
+def datum_axes(program: Program, name: str, shape: tuple[int, ...], rows: Array) -> list[Axis]:
+    """The axes of a data column or a local latent, `[N, *event]`; `rows` are the rows' numbers in the source."""
+    column = program.columns.get(name)
+    site = program.by_name.get(name)
+    event = _event_axes(program, name, site, shape[1:])
+    if column is not None and column.per is not None:
+        return [level_axis(program, column.per), *event]
+    return [Axis(DATUM, rows if len(rows) == shape[0] else np.arange(shape[0])), *event]
+
+
+def _event_axes(program: Program, name: str, site: Site | None, shape: tuple[int, ...]) -> list[Axis]:
+    axes = [Axis(f"{name}_dim_{place}", np.arange(size)) for place, size in enumerate(shape)]
+    if site is not None and site.index is IndexKind.TIME and axes:
+        index = site.density.index if isinstance(site.density, MarkovChain) else "t"
+        axes[0] = Axis(index, np.arange(shape[0]))
+    fields = program.columns[name].fields if name in program.columns else None
+    if fields is not None and axes and len(fields) == shape[-1]:
+        axes[-1] = Axis(f"{name}_column", list(fields))
+    return axes
+
+
+def labelled(values: Array, axes: Sequence[Axis], *, leading: Sequence[str] = ("chain", "draw")) -> xr.DataArray:
+    """Values as a labelled array: the leading axes, then the named ones."""
+    dims = [*leading, *(axis.name for axis in axes)]
+    coordinates = {name: np.arange(size) for name, size in zip(leading, values.shape, strict=False)}
+    coordinates |= {axis.name: np.asarray(axis.labels) for axis in axes}
+    return xr.DataArray(values, dims=dims, coords=coordinates)
+
+
+def data_group(program: Program, arrays: dict[str, Array], names: Sequence[str], rows: Array) -> xr.Dataset:
+    """Data columns as a group, in the data's own units where raw arrays are given.
+
+    Args:
+        program: the typed program.
+        arrays: `[N, *event]` by column.
+        names: which columns.
+        rows: the rows' numbers in the source.
+    """
+    variables = {}
+    for name in names:
+        if name not in arrays:
+            continue
+        array = arrays[name]
+        column = program.columns.get(name)
+        if column is not None and column.whole:
+            axes = _event_axes(program, name, program.by_name.get(name), array.shape[1:])
+            variables[name] = labelled(array[0], axes, leading=())
+        else:
+            variables[name] = labelled(array, datum_axes(program, name, array.shape, rows), leading=())
+    return xr.Dataset(variables)

@@ -1,0 +1,1 @@
+"""The language's front end: text or Python objects -> `Spec`."""

@@ -1,0 +1,169 @@
+"""The command line from spec to results: exit codes, JSON, no tracebacks, and what is imported."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from dgmppl.cli import app
+
+SPECS = Path(__file__).resolve().parents[2] / "specs"
+BACKENDS = ("numpyro", "pyro")
+
+
+def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own, as a user runs it."""
+    command = [sys.executable, "-m", "dgmppl", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_check_accepts_and_refuses(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("dgmppl: 1\ndata:\n  x: {dataset: moon}\nmodel:\n  x: Normal(0, 1)\n")
+    done = run("check", SPECS / "ppca.yaml", bad, code=2)
+    assert "ppca.yaml: ok" in done.stdout
+    assert "data-unknown-dataset" in done.stderr
+    assert f"{bad}:3:" in done.stderr
+    assert "did you mean `moons`?" in done.stderr
+
+
+def test_check_json_is_stable(tmp_path: Path) -> None:
+    missing = tmp_path / "none.yaml"
+    facts = json.loads(run("check", SPECS / "ppca.yaml", missing, "--json", code=2).stdout)
+    assert [entry["ok"] for entry in facts] == [True, False]
+    assert facts[1]["diagnostics"][0]["code"] == "file-missing"
+    assert set(facts[1]["diagnostics"][0]) == {
+        "code", "severity", "message", "span", "expected", "found", "fix", "notes",
+    }  # fmt: skip
+
+
+def test_check_and_explain_import_no_framework() -> None:
+    program = (
+        "import sys; from typer.testing import CliRunner; from dgmppl.cli import app\n"
+        f"for command in (['check', {str(SPECS / 'vae.yaml')!r}], ['explain', {str(SPECS / 'vae.yaml')!r}]):\n"
+        "    assert CliRunner().invoke(app, command).exit_code == 0\n"
+        "heavy = {'torch', 'jax', 'pyro', 'numpyro', 'pandas', 'sklearn', 'arviz', 'matplotlib', 'xarray'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_explain_json_has_the_promised_keys() -> None:
+    facts = json.loads(run("explain", SPECS / "vae.yaml", "--json").stdout)
+    promised = {
+        "name", "backend_support", "factorization", "status", "divergence", "objective", "rules", "capabilities",
+        "parameters", "references",
+    }  # fmt: skip
+    assert promised <= set(facts)
+    assert facts["status"] == "bound"
+    assert facts["objective"]["status"] == "lower_bound"
+    player = facts["objective"]["players"][0]
+    assert {"name", "owns", "every", "terms"} <= set(player)
+    assert facts["backend_support"] == {"numpyro": True, "pyro": True}
+    assert {"log_prob", "sample", "posterior"} <= set(facts["capabilities"])
+
+
+def test_explain_prints_latex() -> None:
+    assert "\\mathbb{E}" in run("explain", SPECS / "vae.yaml", "--latex").stdout
+
+
+@pytest.mark.parametrize("ending", ["svg", "png", "dot", "mmd"])
+def test_graph_is_written(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"g.{ending}"
+    assert CliRunner().invoke(app, ["graph", str(SPECS / "vae.yaml"), "-o", str(path)]).exit_code == 0
+    content = path.read_bytes()
+    assert content.startswith({"svg": b"<?xml", "png": b"\x89PNG", "dot": b"digraph", "mmd": b"flowchart"}[ending])
+    if ending in {"dot", "mmd"}:
+        assert b"decoder" in content
+        assert b"encoder" in content
+
+
+def test_graph_refuses_an_unknown_ending(tmp_path: Path) -> None:
+    assert "g.gif" in run("graph", SPECS / "vae.yaml", "-o", tmp_path / "g.gif", code=1).stderr
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_compile_writes_a_program(tmp_path: Path, backend: str) -> None:
+    out = tmp_path / "program.py"
+    run("compile", SPECS / "vae.yaml", "--backend", backend, "-o", out)
+    source = out.read_text()
+    compile(source, str(out), "exec")
+    assert "def model(" in source
+    assert "def guide(" in source
+
+
+def test_list_and_schema() -> None:
+    assert "mlp" in run("list", "networks").stdout
+    assert "Normal" in json.loads(run("list", "distributions", "--json").stdout)
+    assert json.loads(run("schema").stdout)["type"] == "object"
+    run("list", "nonsense", code=2)
+
+
+def test_wrong_usage_is_exit_code_two(tmp_path: Path) -> None:
+    run("fit", SPECS / "vae.yaml", code=2)
+    run("fit", SPECS / "vae.yaml", "--out", tmp_path / "r", "--data", "x", code=2)
+    run("fit", SPECS / "vae.yaml", "--out", tmp_path / "r", "--set", "train.step=5", code=2)
+
+
+def test_a_missing_run_and_a_missing_backend_are_exit_code_one(tmp_path: Path) -> None:
+    assert "no finished run" in run("evaluate", tmp_path, code=1).stderr
+    assert "no backend 'tensorflow'" in run("compile", SPECS / "vae.yaml", "-b", "tensorflow", code=1).stderr
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_from_spec_to_scores(tmp_path: Path, backend: str) -> None:
+    folder = tmp_path / "run"
+    said = run("fit", SPECS / "vae.yaml", "-b", backend, "--out", folder, "--steps", 30).stdout
+    assert "test elbo:" in said
+    assert "bits per dimension" in said
+    assert {path.name for path in folder.iterdir()} >= {
+        "spec.yaml", "resolved.yaml", "program.py", "checkpoints", "metrics.jsonl", "receipt.json", "samples.png",
+        "posterior.nc", "columns.json",
+    }  # fmt: skip
+    metrics = json.loads(run("evaluate", folder, "--json").stdout)
+    assert metrics["split"] == "test"
+    assert metrics["metrics"][0]["unit"] == "nats per datum"
+
+    images = np.zeros((3, 8, 8), dtype=np.int64)
+    np.save(tmp_path / "x.npy", images)
+    scored = json.loads(run("score", folder, f"x={tmp_path / 'x.npy'}", "--json").stdout)
+    assert scored["status"] == "bound"
+    assert len(scored["values"]) == 3
+
+    run("sample", folder, "-n", 5, "-o", tmp_path / "s.npz")
+    assert np.load(tmp_path / "s.npz")["x"].shape == (5, 64)
+    run("sample", folder, "-n", 5, "-o", tmp_path / "s.csv")
+    rows = list(csv.reader((tmp_path / "s.csv").open()))
+    assert len(rows) == 6
+    assert len(rows[0]) == 64
+    run("sample", folder, "-n", 5, "-o", tmp_path / "s.gif", code=1)
+    run("posterior", folder, "-o", tmp_path / "p.nc", "--draws", 3)
+    assert (tmp_path / "p.nc").stat().st_size > 0
+
+
+def test_fit_json_and_quiet(tmp_path: Path) -> None:
+    facts = json.loads(run("fit", SPECS / "ppca.yaml", "--out", tmp_path / "a", "--steps", 5, "--json").stdout)
+    assert facts["steps"] == 5
+    assert facts["backend"] == "numpyro"
+    assert run("fit", SPECS / "ppca.yaml", "--out", tmp_path / "b", "--steps", 5, "--quiet").stdout == ""
+
+
+def test_data_are_bound_on_the_command_line(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        "dgmppl: 1\ndata:\n  x: {shape: [], support: real}\nparameters:\n  m: learned(normal())\n"
+        "model:\n  x: Normal(m, 1)\n"
+    )
+    assert "--data x=FILE" in run("fit", spec, "--out", tmp_path / "a", code=2).stderr
+    np.save(tmp_path / "x.npy", np.full(10, 3.0))
+    run("fit", spec, "--out", tmp_path / "a", "--steps", 5, "--data", f"x={tmp_path / 'x.npy'}")
