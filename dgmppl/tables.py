@@ -19,6 +19,7 @@ TABLES: dict[str, str] = {
     "objectives": "what can be minimized",
     "samplers": "of densities that have no exact one",
     "schedules": "of diffusions",
+    "specs": "ready to run, with their paths",
     "transforms": "of data",
 }
 
@@ -63,6 +64,10 @@ def _table(table: str) -> Mapping[str, Any]:
             from dgmppl.ir.networks import NETWORKS
 
             return NETWORKS
+        case "specs":
+            from dgmppl.zoo_folder import specs
+
+            return specs()
         case "transforms":
             from dgmppl.ir.transforms import TRANSFORMS
 

@@ -35,7 +35,6 @@ from dgmppl.ir.parameters import Initializer, ParameterSpec
 from dgmppl.ir.program import Program, Role, Site
 from dgmppl.ir.types import BINARY, POSITIVE, REAL, Dtype, Support, TensorType
 
-
 _NUMBERS = itertools.count()
 
 
@@ -55,13 +54,17 @@ def normal(loc: Value, scale: Value, *shape: int) -> DensityValue:
     return DensityValue("Normal", (("loc", loc), ("scale", scale)), len(shape), shape)
 
 
-def network(name: str, inputs: tuple[int, ...], *heads: Head, hidden: tuple[int, ...] = (8,), **options: object) -> Network:
+def network(
+    name: str, inputs: tuple[int, ...], *heads: Head, hidden: tuple[int, ...] = (8,), **options: object
+) -> Network:
     settings = {"hidden": hidden, "activation": "silu", **options}
     kinds = tuple(TensorType((size,), plate="data") for size in inputs)
     return Network(name, "mlp", settings, kinds, heads)  # type: ignore[arg-type]
 
 
-def vae(x: str = "x", z: str = "z", encoder: str = "encoder", decoder: str = "decoder", particles: int | None = None) -> Module:
+def vae(
+    x: str = "x", z: str = "z", encoder: str = "encoder", decoder: str = "decoder", particles: int | None = None
+) -> Module:
     """x [6] | z [2]: an ELBO with a closed-form KL, densities, a sampler and both programs."""
     nets = {
         encoder: network(encoder, (6,), Head("loc", (2,), REAL), Head("scale", (2,), POSITIVE)),
@@ -70,10 +73,24 @@ def vae(x: str = "x", z: str = "z", encoder: str = "encoder", decoder: str = "de
     column = Column(x, (6,), Dtype.INTEGER, BINARY, rows=20)
     pixels = TensorType((6,), Dtype.INTEGER, BINARY, "data")
     sites = (
-        Site(z, "model", Role.LATENT, Elementary("Normal", (("loc", Literal(0)), ("scale", Literal(1)))), TensorType((2,), plate="data")),
+        Site(
+            z,
+            "model",
+            Role.LATENT,
+            Elementary("Normal", (("loc", Literal(0)), ("scale", Literal(1)))),
+            TensorType((2,), plate="data"),
+        ),
         Site(x, "model", Role.OBSERVED, Elementary("Bernoulli", (("logits", Name(decoder)),)), pixels, parents=(z,)),
     )
-    guide = (Site(z, "guide", Role.GUIDE, Elementary("Normal", (("loc", Name("loc")), ("scale", Name("scale")))), TensorType((2,), plate="data")),)
+    guide = (
+        Site(
+            z,
+            "guide",
+            Role.GUIDE,
+            Elementary("Normal", (("loc", Name("loc")), ("scale", Name("scale")))),
+            TensorType((2,), plate="data"),
+        ),
+    )
     program = Program("vae", "", sites, guide, networks=nets, columns={x: column}, rows=20)
     prior, q = normal(Number(0), Number(1), 2), normal(Var("loc"), Var("scale"), 2)
     likelihood = DensityValue("Bernoulli", (("logits", Var("logits")),), 1, (6,))
@@ -87,17 +104,58 @@ def vae(x: str = "x", z: str = "z", encoder: str = "encoder", decoder: str = "de
     body = (encode, draw, decode, score, divergence)
     loss = op("mean_all", op("sub", Var(f"kl_{z}"), Var(f"log_p_{x}")))
     functions = (
-        Function("model", "program", (Plate("data", 20, (
-            Sample(z, prior), decode, Sample(x, likelihood, x))),), f"p({x}, {z}) = p({z}) p({x} | {z}).", ((decoder, decoder),), data),
-        Function("guide", "program", (Plate("data", 20, (encode, Sample(z, q))),), f"q({z} | {x}).", ((encoder, encoder),), data),
-        Function("loss_model", "loss", (*body, ReturnLoss(loss, (("loss", loss), (f"kl_{z}", op("mean_all", Var(f"kl_{z}")))))),
-                 f"-ELBO: KL(q({z} | {x}) || p({z})) - E_q[log p({x} | {z})]    (nats per datum)", both, data, noise, particles, (encoder, decoder)),
-        Function("log_weights", "density", (*body[:4], Return((op("sub", op("add", LogProb(prior, Var(z)), Var(f"log_p_{x}")), LogProb(q, Var(z))),))),
-                 f"log p({x}, {z}) - log q({z} | {x}), one per draw: [K, B], nats.", both, data, (Noise(z, "normal", (2,), True),), 0),
-        Function("sample", "sample", (Assign((z,), Draw(prior, z), "[B, 2]"), decode, Assign((x,), Draw(likelihood, x), "[B, 6]"),
-                 Return((Var(z), Var(x)), (z, x))), "one ancestral draw per row.", ((decoder, decoder),), (),
-                 (Noise(z, "normal", (2,)), Noise(x, "uniform", (6,)))),
-    )  # fmt: skip
+        Function(
+            "model",
+            "program",
+            (Plate("data", 20, (Sample(z, prior), decode, Sample(x, likelihood, x))),),
+            f"p({x}, {z}) = p({z}) p({x} | {z}).",
+            ((decoder, decoder),),
+            data,
+        ),
+        Function(
+            "guide",
+            "program",
+            (Plate("data", 20, (encode, Sample(z, q))),),
+            f"q({z} | {x}).",
+            ((encoder, encoder),),
+            data,
+        ),
+        Function(
+            "loss_model",
+            "loss",
+            (*body, ReturnLoss(loss, (("loss", loss), (f"kl_{z}", op("mean_all", Var(f"kl_{z}")))))),
+            f"-ELBO: KL(q({z} | {x}) || p({z})) - E_q[log p({x} | {z})]    (nats per datum)",
+            both,
+            data,
+            noise,
+            particles,
+            (encoder, decoder),
+        ),
+        Function(
+            "log_weights",
+            "density",
+            (*body[:4], Return((op("sub", op("add", LogProb(prior, Var(z)), Var(f"log_p_{x}")), LogProb(q, Var(z))),))),
+            f"log p({x}, {z}) - log q({z} | {x}), one per draw: [K, B], nats.",
+            both,
+            data,
+            (Noise(z, "normal", (2,), True),),
+            0,
+        ),
+        Function(
+            "sample",
+            "sample",
+            (
+                Assign((z,), Draw(prior, z), "[B, 2]"),
+                decode,
+                Assign((x,), Draw(likelihood, x), "[B, 6]"),
+                Return((Var(z), Var(x)), (z, x)),
+            ),
+            "one ancestral draw per row.",
+            ((decoder, decoder),),
+            (),
+            (Noise(z, "normal", (2,)), Noise(x, "uniform", (6,))),
+        ),
+    )
     groups = tuple(Group(name, "network", net.parameters) for name, net in nets.items())
     heading = (f"p({x}, {z}) = p({z}) p({x} | {z})", "maximize  the ELBO, a lower bound on log p in nats per datum")
     return Module(program, heading, groups, (("model", (encoder, decoder), 1),), functions)
@@ -118,9 +176,15 @@ def mixture() -> Module:
     )
     sites = (
         *learned,
-        Site("k", "model", Role.LATENT, Elementary("Categorical", (("probs", Name("weights")),)), TensorType((), Dtype.INTEGER, Support("integer", size=3), "data")),
+        Site(
+            "k",
+            "model",
+            Role.LATENT,
+            Elementary("Categorical", (("probs", Name("weights")),)),
+            TensorType((), Dtype.INTEGER, Support("integer", size=3), "data"),
+        ),
         Site("x", "model", Role.OBSERVED, Elementary("Normal", ()), TensorType((4,), plate="data"), parents=("k",)),
-    )  # fmt: skip
+    )
     program = Program("gmm", "", sites, columns={"x": Column("x", (4,), rows=15)}, rows=15)
     everything, data = tuple((name, name) for name in specs), (("x", "x"),)
     prior = DensityValue("Categorical", (("probs", Var("weights")),), 0, ())
@@ -131,13 +195,56 @@ def mixture() -> Module:
     loss = op("neg", op("mean_all", Var("log_p")))
     posterior = op("cumulative", op("moveaxis", Var("log_joint"), source=0, target=-1), function="softmax", axis=-1)
     functions = (
-        Function("model", "program", (Plate("data", 15, (Sample("k", prior), Sample("x", given, "x"))),), "p(k) p(x | k).", everything, data),
-        Function("loss_model", "loss", (states, joint, Assign(("log_p",), total, "[B]"), Assign(("loss",), loss), ReturnLoss(Var("loss"), (("loss", Var("loss")),))),
-                 "-log p(x)    (nats per datum)", everything, data, (), None, tuple(specs)),
-        Function("log_prob", "density", (states, joint, Return((total,))), "log p(x): [B], nats, exact.", everything, data),
-        Function("posterior", "density", (states, joint, Return((posterior,), ("k.probs",))), "p(k | x): [B, 3].", everything, data),
-        Function("sample", "sample", (Assign(("k",), Draw(prior, "k"), "[B]"), Assign(("x",), Draw(given, "x"), "[B, 4]"),
-                 Return((Var("k"), Var("x")), ("k", "x"))), "one ancestral draw per row.", everything, (),
-                 (Noise("k", "gumbel", (3,)), Noise("x", "normal", (4,)))),
-    )  # fmt: skip
-    return Module(program, ("p(x) = sum_k p(k) p(x | k)", "maximize  log p(x)"), groups, (("model", tuple(specs), 1),), functions)
+        Function(
+            "model",
+            "program",
+            (Plate("data", 15, (Sample("k", prior), Sample("x", given, "x"))),),
+            "p(k) p(x | k).",
+            everything,
+            data,
+        ),
+        Function(
+            "loss_model",
+            "loss",
+            (
+                states,
+                joint,
+                Assign(("log_p",), total, "[B]"),
+                Assign(("loss",), loss),
+                ReturnLoss(Var("loss"), (("loss", Var("loss")),)),
+            ),
+            "-log p(x)    (nats per datum)",
+            everything,
+            data,
+            (),
+            None,
+            tuple(specs),
+        ),
+        Function(
+            "log_prob", "density", (states, joint, Return((total,))), "log p(x): [B], nats, exact.", everything, data
+        ),
+        Function(
+            "posterior",
+            "density",
+            (states, joint, Return((posterior,), ("k.probs",))),
+            "p(k | x): [B, 3].",
+            everything,
+            data,
+        ),
+        Function(
+            "sample",
+            "sample",
+            (
+                Assign(("k",), Draw(prior, "k"), "[B]"),
+                Assign(("x",), Draw(given, "x"), "[B, 4]"),
+                Return((Var("k"), Var("x")), ("k", "x")),
+            ),
+            "one ancestral draw per row.",
+            everything,
+            (),
+            (Noise("k", "gumbel", (3,)), Noise("x", "normal", (4,))),
+        ),
+    )
+    return Module(
+        program, ("p(x) = sum_k p(k) p(x | k)", "maximize  log p(x)"), groups, (("model", tuple(specs), 1),), functions
+    )

@@ -79,9 +79,10 @@ def _pyro(program: Any, batch: Mapping[str, NDArray[Any]], latents: Mapping[str,
     def tensor(array: NDArray[Any]) -> torch.Tensor:
         return torch.as_tensor(np.asarray(array))
 
+    rows = len(next(iter(batch.values())))
     held = pyro.condition(program, data={name: tensor(value) for name, value in latents.items()})
-    trace = pyro.poutine.trace(held).get_trace(**{name: tensor(value) for name, value in batch.items()})
-    return float(trace.log_prob_sum())
+    trace = pyro.poutine.trace(held).get_trace(**{name: tensor(value) for name, value in batch.items()}, rows=rows)
+    return float(trace.log_prob_sum().detach())
 
 
 def _numpyro(program: Any, batch: Mapping[str, NDArray[Any]], latents: Mapping[str, NDArray[Any]]) -> float:
@@ -92,5 +93,6 @@ def _numpyro(program: Any, batch: Mapping[str, NDArray[Any]], latents: Mapping[s
     with jax.enable_x64(True):
         arrays = {name: jax.numpy.asarray(value) for name, value in batch.items()}
         held = {name: jax.numpy.asarray(value) for name, value in latents.items()}
-        value, _ = log_density(handlers.seed(program, jax.random.key(0)), (), arrays, held)
+        rows = len(next(iter(batch.values())))
+        value, _ = log_density(handlers.seed(program, jax.random.key(0)), (), {**arrays, "rows": rows}, held)
         return float(value)

@@ -17,7 +17,6 @@ from jax import Array
 
 from dgmppl_numpyro.operations import diag, softplus
 
-
 if TYPE_CHECKING:
     from dgmppl.ir.types import Support
 
@@ -129,9 +128,7 @@ def _positive_ordered_inverse(x: Array) -> Array:
     return jnp.log(jnp.concatenate([x[..., :1], jnp.diff(x, axis=-1)], -1))
 
 
-simplex = Bijection(
-    _simplex, _simplex_inverse, _simplex_log_det, 1, lambda shape: (*shape[:-1], shape[-1] - 1)
-)
+simplex = Bijection(_simplex, _simplex_inverse, _simplex_log_det, 1, lambda shape: (*shape[:-1], shape[-1] - 1))
 ordered = Bijection(_ordered, _ordered_inverse, lambda y: y[..., 1:].sum(-1), 1)
 positive_ordered = Bijection(_positive_ordered, _positive_ordered_inverse, lambda y: y.sum(-1), 1)
 

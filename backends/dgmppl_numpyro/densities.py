@@ -8,6 +8,7 @@ backend's functions have the same names and values.
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +35,7 @@ from dgmppl_numpyro.elementary import (
 )
 from dgmppl_numpyro.operations import matvec, softplus, vecmat
 
-Real = Array | float
+Real: TypeAlias = "Array | float"
 
 _LOG_2PI = math.log(2.0 * math.pi)
 _LOG_PI = math.log(math.pi)
@@ -239,7 +240,8 @@ def low_rank_normal(x: Array, loc: Real, factor: Array, diagonal: Array) -> Arra
     """log N(x; loc, W W^T + diag(d)) by the Woodbury identity: no matrix larger than W^T W is factored.
 
     Args:
-        x, loc: [.., D].
+        x: the value, [.., D].
+        loc: the mean, [.., D].
         factor: W, [.., D, n].
         diagonal: d, [.., D], positive.
     """
@@ -268,7 +270,7 @@ def _woodbury(x: Array, loc: Real, factor: Array, diagonal: Array) -> tuple[Arra
     return x - loc, weighted, jnp.linalg.cholesky(identity(factor) + factor.mT @ weighted)
 
 
-# ---- Kullback-Leibler divergences KL(q || p), q's parameters first ----------------------------------------------------
+# ---- Kullback-Leibler divergences KL(q || p), q's parameters first --------------------------------------------------
 
 
 def kl_normal(loc: Real, scale: Real, prior_loc: Real, prior_scale: Real) -> Array:
@@ -316,7 +318,7 @@ def kl_beta(a: Array, b: Array, prior_a: Real, prior_b: Real) -> Array:
 def kl_dirichlet(concentration: Array, prior_concentration: Array) -> Array:
     """log B(a0) - log B(a) + sum_k (a_k - a0_k) (psi(a_k) - psi(sum a)), over the last axis."""
     total, prior_total = concentration.sum(-1), prior_concentration.sum(-1)
-    normalizers = lgamma(total) - lgamma(prior_total) - (lgamma(concentration) - lgamma(prior_concentration)).sum(-1)
+    normalizers = lgamma(total) - lgamma(prior_total) + (lgamma(prior_concentration) - lgamma(concentration)).sum(-1)
     shift = (concentration - prior_concentration) * (digamma(concentration) - digamma(total)[..., None])
     return normalizers + shift.sum(-1)
 

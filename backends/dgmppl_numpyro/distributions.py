@@ -18,7 +18,7 @@ def broadcast(distribution: Any, shape: tuple[int, ...]) -> Any:
     return distribution.expand(jnp.broadcast_shapes(distribution.batch_shape, shape))
 
 
-class OneHotCategorical(dist.Distribution):
+class OneHotCategorical(dist.Distribution):  # type: ignore[misc]
     """Indicator vectors with probabilities p."""
 
     arg_constraints = {"probs": dist.constraints.simplex, "logits": dist.constraints.real_vector}  # noqa: RUF012
@@ -61,7 +61,7 @@ class OneHotCategorical(dist.Distribution):
         return jnp.broadcast_to(values, (size, *self.batch_shape, size)) if expand else values
 
 
-class DiscretizedLogistic(dist.Distribution):
+class DiscretizedLogistic(dist.Distribution):  # type: ignore[misc]
     """A logistic's mass in each of `bins` equal cells of [-1, 1], its tails in the outer ones; values 0..bins-1."""
 
     arg_constraints = {"loc": dist.constraints.real, "scale": dist.constraints.positive}  # noqa: RUF012
@@ -77,7 +77,7 @@ class DiscretizedLogistic(dist.Distribution):
         shape = jax.lax.broadcast_shapes(jnp.shape(loc), jnp.shape(scale))
         super().__init__(batch_shape=shape, validate_args=validate_args)
 
-    @dist.constraints.dependent_property(is_discrete=True, event_dim=0)
+    @dist.constraints.dependent_property(is_discrete=True, event_dim=0)  # type: ignore[untyped-decorator]
     def support(self) -> Any:
         """0, ..., bins - 1."""
         return dist.constraints.integer_interval(0, self.bins - 1)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import math
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-Real = Array | float
+Real: TypeAlias = "Array | float"
 
 
-def log(x: Real) -> Real:
+def log(x: Real) -> Any:
     """Natural logarithm."""
     return math.log(x) if isinstance(x, int | float) else jnp.log(x)
 
 
-def exp(x: Real) -> Real:
+def exp(x: Real) -> Any:
     """e^x."""
     return math.exp(x) if isinstance(x, int | float) else jnp.exp(x)
 
 
-def lgamma(x: Real) -> Real:
+def lgamma(x: Real) -> Any:
     """log Gamma(x)."""
     return math.lgamma(x) if isinstance(x, int | float) else jax.scipy.special.gammaln(x)
 

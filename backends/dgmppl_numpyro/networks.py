@@ -12,7 +12,7 @@ from jax import Array
 from dgmppl_numpyro.operations import diag, softplus
 
 
-class Linear(eqx.Module):
+class Linear(eqx.Module):  # type: ignore[misc]
     """x W^T + b over the last axis, for any batch axes on the left.
 
     Attributes:

@@ -1,7 +1,7 @@
 """Primitives of emitted functions that JAX has no single call for.
 
-Values are laid out `[batch..., *event]`; whatever is indexed counts from the right, so that more batch axes may stand on
-the left. `like` is an array whose dtype new arrays take.
+Values are laid out `[batch..., *event]`; whatever is indexed counts from the right, so that more batch axes may stand
+on the left. `like` is an array whose dtype new arrays take.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def simplex_points(size: int, trailing: int, like: Array) -> Array:
     return points.reshape((size + 1,) + (1,) * trailing + (size,))
 
 
-@jax.custom_vjp
+@jax.custom_vjp  # type: ignore[untyped-decorator]
 def scale_gradient(x: Array, scale: Array) -> Array:
     """x; its cotangent is multiplied by `scale`, which gets none."""
     return jnp.broadcast_to(x, jnp.broadcast_shapes(x.shape, jnp.shape(scale)))
@@ -180,7 +180,7 @@ def precision_root(precision: Array) -> Array:
 
 
 def checked(x: Array, support: str) -> Array:
-    """x where it lies in the support, NaN elsewhere: the run's check of finite values then stops and names the place."""
+    """x where it lies in the support, NaN elsewhere: the run's check of finite values then stops there."""
     inside = {
         "positive": x > 0, "nonnegative": x >= 0, "unit": (x >= 0) & (x <= 1), "count": (x >= 0) & (x == jnp.floor(x)),
         "binary": (x == 0) | (x == 1), "integer": x == jnp.floor(x), "real": jnp.isfinite(x),

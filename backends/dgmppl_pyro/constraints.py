@@ -16,7 +16,6 @@ from torch import Tensor
 
 from dgmppl_pyro.operations import diag, softplus
 
-
 if TYPE_CHECKING:
     from dgmppl.ir.types import Support
 
@@ -128,9 +127,7 @@ def _positive_ordered_inverse(x: Tensor) -> Tensor:
     return torch.log(torch.cat([x[..., :1], torch.diff(x, dim=-1)], -1))
 
 
-simplex = Bijection(
-    _simplex, _simplex_inverse, _simplex_log_det, 1, lambda shape: (*shape[:-1], shape[-1] - 1)
-)
+simplex = Bijection(_simplex, _simplex_inverse, _simplex_log_det, 1, lambda shape: (*shape[:-1], shape[-1] - 1))
 ordered = Bijection(_ordered, _ordered_inverse, lambda y: y[..., 1:].sum(-1), 1)
 positive_ordered = Bijection(_positive_ordered, _positive_ordered_inverse, lambda y: y.sum(-1), 1)
 
@@ -238,7 +235,9 @@ def _orthogonal_log_det(y: Tensor) -> Tensor:
     """With respect to the invariant volume X^T dX: n (n - 1) / 2 log 2 - (n - 1) log det(I + A)."""
     matrix = _lower(y, False)
     size = matrix.shape[-1]
-    log_det = torch.linalg.slogdet(torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device) + matrix - matrix.mT)[1]
+    log_det = torch.linalg.slogdet(
+        torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device) + matrix - matrix.mT
+    )[1]
     return size * (size - 1) / 2 * math.log(2.0) - (size - 1) * log_det
 
 

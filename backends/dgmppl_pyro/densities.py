@@ -8,6 +8,7 @@ backend's functions have the same names and values.
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +35,7 @@ from dgmppl_pyro.elementary import (
 )
 from dgmppl_pyro.operations import matvec, softplus, vecmat
 
-Real = Tensor | float
+Real: TypeAlias = "Tensor | float"
 
 _LOG_2PI = math.log(2.0 * math.pi)
 _LOG_PI = math.log(math.pi)
@@ -242,7 +243,8 @@ def low_rank_normal(x: Tensor, loc: Real, factor: Tensor, diagonal: Tensor) -> T
     """log N(x; loc, W W^T + diag(d)) by the Woodbury identity: no matrix larger than W^T W is factored.
 
     Args:
-        x, loc: [.., D].
+        x: the value, [.., D].
+        loc: the mean, [.., D].
         factor: W, [.., D, n].
         diagonal: d, [.., D], positive.
     """
@@ -271,7 +273,7 @@ def _woodbury(x: Tensor, loc: Real, factor: Tensor, diagonal: Tensor) -> tuple[T
     return x - loc, weighted, torch.linalg.cholesky(identity(factor) + factor.mT @ weighted)
 
 
-# ---- Kullback-Leibler divergences KL(q || p), q's parameters first ----------------------------------------------------
+# ---- Kullback-Leibler divergences KL(q || p), q's parameters first --------------------------------------------------
 
 
 def kl_normal(loc: Real, scale: Real, prior_loc: Real, prior_scale: Real) -> Tensor:
@@ -319,7 +321,7 @@ def kl_beta(a: Tensor, b: Tensor, prior_a: Real, prior_b: Real) -> Tensor:
 def kl_dirichlet(concentration: Tensor, prior_concentration: Tensor) -> Tensor:
     """log B(a0) - log B(a) + sum_k (a_k - a0_k) (psi(a_k) - psi(sum a)), over the last axis."""
     total, prior_total = concentration.sum(-1), prior_concentration.sum(-1)
-    normalizers = lgamma(total) - lgamma(prior_total) - (lgamma(concentration) - lgamma(prior_concentration)).sum(-1)
+    normalizers = lgamma(total) - lgamma(prior_total) + (lgamma(prior_concentration) - lgamma(concentration)).sum(-1)
     shift = (concentration - prior_concentration) * (digamma(concentration) - digamma(total)[..., None])
     return normalizers + shift.sum(-1)
 

@@ -47,6 +47,21 @@ def limit_threads(threads: int | None) -> Iterator[None]:
 
 
 @contextmanager
+def flush_denormals() -> Iterator[None]:
+    """Treats numbers below the smallest normal one as zero; this thread's own setting is as before afterwards.
+
+    Adam's averages of a gradient that has become zero decay into such numbers within a thousand steps, and processors
+    compute with them many times slower.
+    """
+    flushed_before = bool(torch.tensor(1e-39) * 1.0 == 0.0)
+    try:
+        torch.set_flush_denormal(True)
+        yield
+    finally:
+        torch.set_flush_denormal(flushed_before)
+
+
+@contextmanager
 def scope(device: Device) -> Iterator[torch.device]:
     """Computes with a device's threads and precision; the process's own settings are as before afterwards."""
     chosen, _ = select(device)

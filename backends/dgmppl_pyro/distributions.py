@@ -17,7 +17,7 @@ def broadcast(distribution: Any, shape: tuple[int, ...]) -> Any:
     return distribution.expand(torch.broadcast_shapes(distribution.batch_shape, shape))
 
 
-class NegativeBinomial(dist.GammaPoisson):
+class NegativeBinomial(dist.GammaPoisson):  # type: ignore[misc]
     """Poisson(r), r ~ Gamma(concentration, concentration / mean): counts of a given mean."""
 
     def __init__(self, mean: Tensor | float, concentration: Tensor | float, validate_args: bool | None = None) -> None:
@@ -26,7 +26,7 @@ class NegativeBinomial(dist.GammaPoisson):
         super().__init__(concentration, concentration / mean, validate_args=validate_args)
 
 
-class DiscretizedLogistic(TorchDistribution):
+class DiscretizedLogistic(TorchDistribution):  # type: ignore[misc]
     """A logistic's mass in each of `bins` equal cells of [-1, 1], its tails in the outer ones; values 0..bins-1."""
 
     arg_constraints = {"loc": dist.constraints.real, "scale": dist.constraints.positive}  # noqa: RUF012

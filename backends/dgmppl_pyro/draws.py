@@ -50,7 +50,9 @@ def standard(
     return result
 
 
-def library(distribution: Any, source: tuple[torch.Generator | None, tuple[int, ...]], event: tuple[int, ...]) -> Tensor:
+def library(
+    distribution: Any, source: tuple[torch.Generator | None, tuple[int, ...]], event: tuple[int, ...]
+) -> Tensor:
     """A sample by the library's own sampler, batch axes those of `source`, then the independent axes `event`.
 
     The library's samplers read torch's own generator: it is seeded from the given one and put back afterwards.

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-Real = Tensor | float
+Real: TypeAlias = "Tensor | float"
 
 
-def log(x: Real) -> Real:
+def log(x: Real) -> Any:
     """Natural logarithm."""
     return torch.log(x) if isinstance(x, Tensor) else math.log(x)
 
 
-def exp(x: Real) -> Real:
+def exp(x: Real) -> Any:
     """e^x."""
     return torch.exp(x) if isinstance(x, Tensor) else math.exp(x)
 
 
-def lgamma(x: Real) -> Real:
+def lgamma(x: Real) -> Any:
     """log Gamma(x)."""
     return torch.lgamma(x) if isinstance(x, Tensor) else math.lgamma(x)
 

@@ -1,7 +1,7 @@
 """Primitives of emitted functions that torch has no single call for.
 
-Values are laid out `[batch..., *event]`; whatever is indexed counts from the right, so that more batch axes may stand on
-the left. `like` is a tensor whose dtype and device new tensors take.
+Values are laid out `[batch..., *event]`; whatever is indexed counts from the right, so that more batch axes may stand
+on the left. `like` is a tensor whose dtype and device new tensors take.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def simplex_points(size: int, trailing: int, like: Tensor) -> Tensor:
     return torch.cat([like.new_zeros(1, size), eye]).reshape((size + 1,) + (1,) * trailing + (size,))
 
 
-class ScaledGradient(torch.autograd.Function):
+class ScaledGradient(torch.autograd.Function):  # type: ignore[misc]
     """The identity whose cotangent is multiplied by a given factor."""
 
     @staticmethod
@@ -184,7 +184,7 @@ def precision_root(precision: Tensor) -> Tensor:
 
 
 def checked(x: Tensor, support: str) -> Tensor:
-    """x where it lies in the support, NaN elsewhere: the run's check of finite values then stops and names the place."""
+    """x where it lies in the support, NaN elsewhere: the run's check of finite values then stops there."""
     inside = {
         "positive": x > 0, "nonnegative": x >= 0, "unit": (x >= 0) & (x <= 1), "count": (x >= 0) & (x == x.floor()),
         "binary": (x == 0) | (x == 1), "integer": x == x.floor(), "real": x.isfinite(),

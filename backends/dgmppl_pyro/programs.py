@@ -13,7 +13,7 @@ from pyro.nn.module import _Context
 from torch import Tensor, nn
 
 
-class LocalContext(_Context):
+class LocalContext(_Context):  # type: ignore[misc]
     """PyroModule's context without its exchange of the global parameter store.
 
     The exchange strips the store's tensors of their marks, so that a guide of the global store (an autoguide) could not
@@ -30,7 +30,7 @@ class LocalContext(_Context):
             self.cache.clear()
 
 
-class LocalModule(PyroModule):
+class LocalModule(PyroModule):  # type: ignore[misc]
     """A PyroModule whose parameters stay its own: nothing of it enters the global parameter store.
 
     It works with `SVI`, with ELBOs as modules, with autoguides and with MCMC alike. Two of them that share a network

@@ -21,7 +21,8 @@ from dgmppl.errors import RunError
 from dgmppl.ir.expressions import Call
 from dgmppl.ir.kernel import Function
 from dgmppl.ir.settings import Train
-from dgmppl_pyro.devices import scope, select
+from dgmppl_pyro.columns import arithmetic
+from dgmppl_pyro.devices import flush_denormals, scope, select
 from dgmppl_pyro.optimizers import Factor, optimizers, schedule_factor
 from dgmppl_pyro.parameters import Flat, Groups, to_host
 from dgmppl_pyro.program import Program, mix
@@ -75,8 +76,10 @@ class Trainer:
         self._place, self._dtype = select(device)
         self._groups = program.tree.load(values, self._dtype, self._place)
         self._flat = program.tree.flat(self._groups)
-        self._data = program.columns(data, self._dtype, self._place)
         self._players = tuple(self._player(steps, *player) for player in program.module.players)
+        real = arithmetic(player.function for player in self._players)
+        columns = program.columns(data, self._dtype, self._place)
+        self._data = {name: column.to(self._dtype) if name in real else column for name, column in columns.items()}
         batch = min(settings.batch_size or program.rows(data), program.rows(data))
         self._state = program.initial_state(mix(seed, steps), batch, self._dtype, self._place)
         self._average = {name: raw.detach().clone() for name, raw in self._trained().items()} if settings.ema else {}
@@ -134,7 +137,7 @@ class Trainer:
         """Takes the steps and then, once, reads their reports back to the host."""
         index = torch.from_numpy(np.ascontiguousarray(rows)).to(self._place)
         lines = []
-        with scope(self._device):
+        with scope(self._device), flush_denormals():
             for line in index:
                 batch = self._program.select(self._data, line)
                 lines.append(self._one_step(batch, len(line)))
@@ -180,7 +183,8 @@ class Trainer:
 
     def _sound(self) -> bool:
         """Whether every trained parameter is finite."""
-        return all(bool(torch.isfinite(raw).all()) for raw in self._trained().values())
+        sums = [raw.detach().sum() for raw in self._trained().values()]
+        return not sums or bool(torch.isfinite(torch.stack(sums)).all())
 
     def _retreat(self, kept: Flat, rows: NDArray[np.int64], report: dict[str, Array]) -> dict[str, Array]:
         """Goes back to the start of the block and on to its last step after which every parameter was finite."""

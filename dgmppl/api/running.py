@@ -38,12 +38,12 @@ def fit(program: CompiledProgram, options: FitOptions, out: Path | None) -> Fit:
     """
     if options.resume and out is None:
         raise RunError("resume needs the run's folder: fit(..., out=RUN, resume=True)")
-    # What cannot be lowered, or lacks its backend, is refused before a folder is made.
+    # What cannot be lowered, lacks its backend or lacks its data is refused before a folder is made.
     program.compiled.executable  # noqa: B018
+    data = program.load_data()
     folder = None if out is None else RunFolder(out)
     with nullcontext() if folder is None else folder.locked():
         keeper = Keeper() if folder is None else _keeper(program, folder, options)
-        data = program.load_data()
         outcome = fitting.run(program.compiled, data, options, keeper)
         fitted = Fit(program, outcome.parameters, outcome.draws, data, outcome.records)
         if folder is not None:

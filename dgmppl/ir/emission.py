@@ -73,17 +73,29 @@ class ValuePrinter(ABC):
     families: ClassVar[Mapping[str, str]]
     leaves: ClassVar[str]
 
-    def __init__(self, shapes: Shapes, groups: Mapping[str, str], renamed: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        shapes: Shapes,
+        groups: Mapping[str, str],
+        *,
+        program: bool = False,
+        renamed: frozenset[str] = frozenset(),
+        real: frozenset[str] = frozenset(),
+    ) -> None:
         """Starts one function.
 
         Args:
             shapes: event shapes of the variables, as far as they are known.
             groups: parameter group -> local variable.
+            program: it is a program of the library.
             renamed: variables whose names the emitted text needs for itself; they get an underscore.
+            real: variables of integer columns that the function's head has made real.
         """
         self.shapes = shapes
         self.groups = groups
+        self.program = program
         self.renamed = renamed
+        self.real = real
 
     # ---- arrays, which the libraries make differently -------------------------------------------------------------
 
@@ -237,10 +249,14 @@ class ValuePrinter(ABC):
 
     def _gather(self, value: Op) -> str:
         table, index = value.operands
-        place = self.text(index) if self.shapes.integral(index) else self.cast(self.text(index, ATOM), "integer")
+        whole = self.shapes.integral(index) and not (isinstance(index, Var) and index.name in self.real)
+        place = self.text(index) if whole else self.cast(self.text(index, ATOM), "integer")
         return f"{self.text(table, ATOM)}[{place}]"
 
     def _cast(self, value: Op) -> str:
+        (operand,) = value.operands
+        if isinstance(operand, Var) and operand.name in self.real and value.option("dtype") == "real":
+            return self.variable(operand.name)
         return self.cast(self.text(value.operands[0], ATOM), str(value.option("dtype")))
 
     def _observed(self, value: Op) -> str:
@@ -342,8 +358,7 @@ class ValuePrinter(ABC):
 
     def event(self, density: DensityValue, mask: str | None = None) -> str:
         """A distribution whose event is the site's: parameters broadcast, `to_event` explicit, entries masked."""
-        family = DISTRIBUTIONS[density.family] if density.family in DISTRIBUTIONS else None
-        own = family.event_rank if family else 0
+        own = DISTRIBUTIONS[density.family].event_rank
         outer = density.shape[: len(density.shape) - own]
         base = self.instance(density, outer)
         if outer and not self.shapes.covers(self.parameters(density), density.family, outer):

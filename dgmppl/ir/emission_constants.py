@@ -36,7 +36,9 @@ def folded(value: Value) -> Value:
     """The value, as a number where all of it is numbers; a domain error is left to the run, which reports it."""
     if not isinstance(value, Op):
         return value
-    compute = _FOLDED.get(str(dict(value.options).get("function"))) if value.name == "call" else _OPERATORS.get(value.name)
+    compute = (
+        _FOLDED.get(str(dict(value.options).get("function"))) if value.name == "call" else _OPERATORS.get(value.name)
+    )
     operands = [folded(operand) for operand in value.operands]
     numbers = [operand.value for operand in operands if isinstance(operand, Number)]
     if compute is None or not numbers or len(numbers) != len(operands):

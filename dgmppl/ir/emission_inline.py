@@ -77,7 +77,9 @@ def _block(
     name: str, source: _Source, needed: set[int], imports: Mapping[str, tuple[str, str]], exported: set[str]
 ) -> list[str]:
     lines = [f"def _{name}():", f'    """The part of the runtime module `{name}` that this program uses."""']
-    lines += [f"    {local} = {module}.{attribute}" for local, (module, attribute) in sorted(imports.items()) if attribute]
+    lines += [
+        f"    {local} = {module}.{attribute}" for local, (module, attribute) in sorted(imports.items()) if attribute
+    ]
     for position in sorted(needed):
         text = source.statements[position]
         lines += [*([""] if "\n" in text else []), *(f"    {line}" if line else "" for line in text.splitlines())]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 WIDTH = 110
 _INDENT = "    "
 _OPEN, _CLOSE = "([{", ")]}"
+_SUM = (" + ", " - ")
 
 
 def _depths(text: str) -> Iterator[tuple[int, str, int]]:
@@ -51,23 +52,30 @@ def wrap(line: str, indent: int = 0) -> list[str]:
     margin = _INDENT * indent
     if len(margin) + len(line) <= WIDTH:
         return [margin + line]
-    target, equals, value = line.partition(" = ") if _is_assignment(line) else ("", "", line)
-    if equals and len(split_top(value, (" + ", " - "))) > 1:
-        return [f"{margin}{target} = (", *_terms(value, indent + 1), f"{margin})"]
+    target, value = _split_statement(line)
+    if target and len(split_top(value, _SUM)) > 1 and len(_arguments(value)) == 1:
+        return [f"{margin}{target}(", *_terms(value, indent + 1), f"{margin})"]
     return _bracketed(line, indent)
 
 
-def _is_assignment(line: str) -> bool:
+def _split_statement(line: str) -> tuple[str, str]:
+    """`name = value` and `return value` in two; an empty first part for any other line."""
+    if line.startswith("return "):
+        return "return ", line.removeprefix("return ")
     before = split_top(line, (" = ",))
-    return len(before) > 1 and "(" not in before[0]
+    if len(before) < 2 or "(" in before[0]:
+        return "", line
+    return f"{before[0]} = ", line.removeprefix(f"{before[0]} = ")
 
 
-def _terms(value: str, indent: int) -> list[str]:
-    """A sum with one term to a line, or on one line where it fits."""
-    whole = _INDENT * indent + value
-    if len(whole) <= WIDTH:
-        return [whole]
-    return [piece for term in split_top(value, (" + ", " - ")) for piece in wrap(term.strip(), indent)]
+def _terms(value: str, indent: int, end: str = "") -> list[str]:
+    """What stands inside brackets: on one line where it fits, else a sum with one term to a line."""
+    whole = _INDENT * indent + value + end
+    parts = split_top(value, _SUM)
+    if len(whole) <= WIDTH or len(parts) == 1:
+        return wrap(value + end, indent)
+    lines = [piece for term in parts for piece in wrap(term.strip(), indent)]
+    return [*lines[:-1], lines[-1] + end]
 
 
 def _bracketed(line: str, indent: int) -> list[str]:
@@ -80,14 +88,14 @@ def _bracketed(line: str, indent: int) -> list[str]:
     if len(inner) + len(body) <= WIDTH:
         middle = [inner + body]
     elif _takes_commas(head, body):
-        middle = [piece for part in _arguments(body) for piece in wrap(f"{part},", indent + 1)]
+        middle = [piece for part in _arguments(body) for piece in _terms(part, indent + 1, ",")]
     else:
         middle = _terms(body, indent + 1)
     return [*wrap(head, indent), *middle, margin + tail]
 
 
 def _takes_commas(head: str, body: str) -> bool:
-    """Whether a trailing comma leaves the meaning: in calls, lists and dictionaries, not in groups, indices, generators."""
+    """Whether a trailing comma changes nothing: in calls, lists, dictionaries; not in groups, indices, generators."""
     called = head[-2:-1].isalnum() or head[-2:-1] in {"_", ")", "]"}
     if " for " in body:
         return False
@@ -121,7 +129,12 @@ def docstring(text: str, indent: int = 0) -> list[str]:
         pad = margin + line[: len(line) - len(line.lstrip())]
         width = WIDTH - 3 * (not lines)
         wrapped = textwrap.wrap(
-            line.strip(), width, initial_indent=pad, subsequent_indent=pad, break_long_words=False, break_on_hyphens=False
+            line.strip(),
+            width,
+            initial_indent=pad,
+            subsequent_indent=pad,
+            break_long_words=False,
+            break_on_hyphens=False,
         )
         lines += wrapped or [""]
     return [f'{margin}"""{lines[0].strip()}', *lines[1:], f'{margin}"""']

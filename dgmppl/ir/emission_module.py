@@ -31,7 +31,7 @@ from dgmppl.ir.kernel import (
     Value,
     Var,
 )
-from dgmppl.ir.types import Dtype, Support
+from dgmppl.ir.types import BINARY, Dtype, Support
 
 _ARGUMENTS = {"loss": ("own", "other", "state", "batch", "noise", "step"), "sample": ("parameters", "batch", "noise")}
 
@@ -116,7 +116,11 @@ class ModulePrinter(ABC):
         }
 
     def _heading(self) -> list[str]:
-        return [f"{self.module.program.name}: compiled by dgmppl, backend {self.backend}.", "", *self.module.heading]
+        """The first line names the program and the backend; the others are the kernel's."""
+        name, lines = self.module.program.name, list(self.module.heading)
+        titled = bool(lines) and lines[0].startswith(f"{name}:")
+        title = lines.pop(0).rstrip(".") if titled else f"{name}: compiled by dgmppl"
+        return [f"{title}, backend {self.backend}.", *([] if lines[:1] == [""] else [""]), *lines]
 
     def _imports(self, used: set[str], inlined: list[str] | None) -> list[str]:
         extra = names_of("\n".join(inlined)) | {"SimpleNamespace"} if inlined else set()
@@ -154,7 +158,10 @@ class ModulePrinter(ABC):
                 yield self._function(function)
 
     def _noise_table(self) -> list[str]:
-        lines = ["# Random numbers by function and entry: what kind, and the axes; named axes get their lengths at run time.", "NOISE = {"]
+        lines = [
+            "# Random numbers by function and entry: their kind and axes; named axes get their lengths at run time.",
+            "NOISE = {",
+        ]
         for function in self.module.functions:
             if function.noise:
                 entries = [f'"{entry.name}": {self._noise_entry(function, entry)}' for entry in function.noise]
@@ -176,20 +183,48 @@ class ModulePrinter(ABC):
     def printer(self, function: Function) -> ValuePrinter:
         """The printer of a function's values."""
         sites = set(samples(function.body)) if function.kind == "program" else set()
-        local = {group: name for group, name in function.groups}
-        return self.values(Shapes(self.module, function), local, frozenset(sites & RESERVED))
+        local = dict(function.groups)
+        return self.values(
+            Shapes(self.module, function),
+            local,
+            program=function.kind == "program",
+            renamed=frozenset(sites & RESERVED),
+            real=self._binary(function),
+        )
+
+    def _binary(self, function: Function) -> frozenset[str]:
+        """The binary columns of a function: they are made real at its head, once for all of their uses."""
+        columns = self.module.program.columns
+        if function.kind == "program":
+            return frozenset()
+        return frozenset(
+            local for name, local in function.columns if name in columns and columns[name].support == BINARY
+        )
 
     def _function(self, function: Function) -> list[str]:
         arguments = _ARGUMENTS.get(function.kind, ("parameters", "batch", "noise")[: 3 if function.noise else 2])
         printer = self.printer(function)
         body = [line for statement in function.body for line in self.statement(statement, printer, 1)]
         head = [self._unpacked(function, group, local) for group, local in function.groups]
-        head += [f'{local} = batch["{column}"]' for column, local in function.columns]
-        if self.reads_like(body):
-            head.append(f"like = {self._reference(function)}")
+        columns, real = self._columns(function, printer)
+        reference = self._reference(function)
+        like = [f"like = {reference}"] if self.reads_like([f"    {line}" for line in real] + body) else []
+        early = reference not in {local for _, local in function.columns}
+        head += [*like, *real] if early else [*columns, *like, *(line for line in real if line not in columns)]
         lines = [line for text in head for line in wrap(text, 1)]
         opening = wrap(f"def {function.name}({', '.join(arguments)}):")
         return [*opening, *docstring(function.doc, 1), *lines, *body]
+
+    def _columns(self, function: Function, printer: ValuePrinter) -> tuple[list[str], list[str]]:
+        """The lines that read the data columns, as they are and with binary ones made real."""
+        plain = [f'{local} = batch["{column}"]' for column, local in function.columns]
+        real = [
+            f"{line.partition(' = ')[0]} = {printer.cast(line.partition(' = ')[2], 'real')}"
+            if local in printer.real
+            else line
+            for line, (_, local) in zip(plain, function.columns, strict=True)
+        ]
+        return plain, real
 
     def reads_like(self, body: list[str]) -> bool:
         """Whether statements make arrays of their own."""
@@ -261,7 +296,7 @@ class ModulePrinter(ABC):
         if family.dtype is Dtype.INTEGER and statement.density.family in _FINITE and self._latent(statement):
             parts.append('infer={"enumerate": "parallel"}')
         call = f"{self.library}.sample({', '.join(parts)})"
-        target = printer.variable(statement.observed or statement.site)
+        target = printer.variable(statement.observed or statement.variable or statement.site)
         if statement.unless is None:
             return wrap(f"{target} = {call}", indent)
         given = statement.unless
@@ -282,7 +317,7 @@ class ModulePrinter(ABC):
         return [*wrap(f"with {plate}{scaled}:", indent), *(body or wrap("pass", indent + 1))]
 
     def raw_support(self, group: Group) -> Support | None:
-        """The support whose bijection stands between a group's value and its raw array; None where they are the same."""
+        """The support whose bijection makes a group's value of its raw array; None where they are the same."""
         return None if group.support is None or group.support.kind == "real" else group.support
 
     def library_constraint(self, support: Support) -> str | None:
@@ -307,7 +342,9 @@ class ModulePrinter(ABC):
         printer = self.printer(function)
         lines = [line for statement in function.body for line in self.statement(statement, printer, indent)]
         sized = data_plate((function,)) is not None
-        sizes = [line for text in size_lines(self.module, self.programs) for line in wrap(text, indent)] if sized else []
+        sizes = (
+            [line for text in size_lines(self.module, self.programs) for line in wrap(text, indent)] if sized else []
+        )
         return [*sizes, *lines]
 
     def program_arguments(self) -> list[str]:
@@ -323,7 +360,8 @@ class ModulePrinter(ABC):
         if self.groups[group].kind != "network" or self.module.program.networks[group].prior is None:
             return None
         density = prior_density(self.module, group)
-        return self.values(Shapes(self.module, Function("prior", "program", (), "")), {}).instance(density, ())
+        shapes = Shapes(self.module, Function("prior", "program", (), ""))
+        return self.values(shapes, {}, program=True).instance(density, ())
 
 
 _FINITE = frozenset({"Bernoulli", "Categorical", "OneHotCategorical"})

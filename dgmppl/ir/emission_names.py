@@ -15,7 +15,7 @@ _ARGUMENTS = (
     "batch", "dtype", "generator", "key", "keys", "like", "name", "other", "own", "parameters", "rows", "self", "size",
     "sizes", "state", "step", "device",
 )  # fmt: skip
-_LOCALS = ("leaf", "loss", "report")
+_LOCALS = ("column", "leaf")
 _BUILTINS = ("bool", "dict", "float", "int", "len", "list", "print", "range", "sum", "super", "tuple", "type", "zip")
 
 RESERVED: frozenset[str] = frozenset(

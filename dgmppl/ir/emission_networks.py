@@ -106,7 +106,9 @@ class NetworkPrinter(ABC):
             low, width = head.support.low, head.support.high - head.support.low
             return f"{low} + {width} * {self.heads['unit'].format(text)}"
         if kind not in self.heads:
-            raise unsupported(f"the head {head.name!r} of {network.name!r} on {head.support}", network.span, self.backend)
+            raise unsupported(
+                f"the head {head.name!r} of {network.name!r} on {head.support}", network.span, self.backend
+            )
         return self.heads[kind].format(text)
 
 
@@ -124,4 +126,3 @@ def _shaped(head: Head, name: str) -> str:
     if not head.shape:
         return f"{name}[..., 0]"
     return f"{name}.reshape(*{name}.shape[:-1], {', '.join(map(str, head.shape))})"
-

@@ -23,7 +23,7 @@ def samples(statements: Iterable[Statement]) -> Iterator[str]:
         if isinstance(statement, Plate):
             yield from samples(statement.body)
         elif isinstance(statement, Sample):
-            yield statement.site
+            yield statement.variable or statement.site
 
 
 def data_plate(functions: Iterable[Function]) -> Plate | None:
@@ -55,7 +55,9 @@ def signature(module: Module, functions: tuple[Function, ...]) -> list[str]:
     """Arguments: covariates, then what may be left out to be drawn, masks, the number of rows and of this batch's."""
     columns = program_columns(functions)
     required = [local for column, local in columns.items() if _required(module, column)]
-    optional = [f"{local}=None" for column, local in columns.items() if not _required(module, column) and "." not in column]
+    optional = [
+        f"{local}=None" for column, local in columns.items() if not _required(module, column) and "." not in column
+    ]
     masks = [f"{local}=True" for column, local in columns.items() if column.endswith(".observed")]
     plate = data_plate(functions)
     sizes = [f"rows={plate.size}", "size=None"] if plate is not None else []
@@ -74,7 +76,9 @@ def size_lines(module: Module, functions: tuple[Function, ...]) -> list[str]:
         (only,) = columns.values()
         lines.append(f"size = size if {only} is None else len({only})")
     elif columns:
-        lines.append(f"size = next((len(column) for column in ({', '.join(columns.values())}) if column is not None), size)")
+        lines.append(
+            f"size = next((len(column) for column in ({', '.join(columns.values())}) if column is not None), size)"
+        )
     if plate is not None and plate.size is not None:
         return [*lines, *([] if required else ["size = rows if size is None else size"])]
     return [*lines, "rows = size if rows is None else rows"]

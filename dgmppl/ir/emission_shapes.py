@@ -33,7 +33,9 @@ class Shapes:
     def __init__(self, module: Module, function: Function) -> None:
         """Reads them off the function's columns, groups, samples and network calls."""
         program = module.program
-        self._networks = {local: program.networks[group] for group, local in function.groups if group in program.networks}
+        self._networks = {
+            local: program.networks[group] for group, local in function.groups if group in program.networks
+        }
         self._networks |= program.networks
         self._known: dict[str, Shape] = {
             local: program.columns[column].shape for column, local in function.columns if column in program.columns
@@ -59,7 +61,7 @@ class Shapes:
                 for inner in body:
                     self._read(inner)
                     if isinstance(inner, Sample) and name != "data":
-                        self._known.pop(inner.site, None)
+                        self._known.pop(inner.variable or inner.site, None)
             case Sample(site=site, density=density):
                 self._known[site] = density.shape
                 if density.family == "Categorical":
@@ -85,7 +87,9 @@ class Shapes:
                 return ()
             case NetworkCall(network=network) if network in self._networks and len(self._networks[network].heads) == 1:
                 return self._networks[network].heads[0].shape
-            case Op(name=name, operands=operands) if name in BINARY and name != "matmul" or name in _KEEPS or name == "call":
+            case Op(name=name, operands=operands) if (
+                (name in BINARY and name != "matmul") or name in _KEEPS or name == "call"
+            ):
                 shapes = [self.of(operand) for operand in operands]
                 known = [shape for shape in shapes if shape is not None]
                 return np.broadcast_shapes(*known) if len(known) == len(shapes) else None
@@ -95,6 +99,9 @@ class Shapes:
             case Op(name="gather", operands=(table, index)):
                 rows, place = self.of(table), self.of(index)
                 return None if rows is None or place is None else place + rows[1:]
+            case Op(name="matvec" | "vecmat" | "matmul", operands=(left, right)):
+                first, second = self.of(left), self.of(right)
+                return None if first is None or second is None else (*first[:-1], *second[1:])
             case Op(name="fill" | "broadcast"):
                 shape = value.option("shape")
                 return shape if isinstance(shape, tuple) else None

@@ -191,12 +191,13 @@ class Sample:
     """A sample statement of a Pyro / NumPyro program.
 
     Attributes:
-        site: its name; also the variable that it assigns.
+        site: its name.
         density: its distribution.
         observed: the variable that holds the data, or None.
         mask: a boolean variable; entries where it is False do not count.
         unless: a variable that, when it is given (not None), takes the sample's place: the site is then skipped and
             the variable stands for its value; printed as `if y is None:`.
+        variable: the local variable that it assigns; None for one of the site's own name, or the observed one.
         span: the declaration's place.
     """
 
@@ -205,6 +206,7 @@ class Sample:
     observed: str | None = None
     mask: str | None = None
     unless: str | None = None
+    variable: str | None = None
     span: Span | None = field(default=None, compare=False, repr=False)
 
 

@@ -6,7 +6,7 @@ from dgmppl.errors import InternalError
 from dgmppl.ir.densities import Elementary, FlatPrior
 from dgmppl.ir.kernel import NetworkLogPrior
 from dgmppl.ir.networks import Network
-from dgmppl.ir.program import Site
+from dgmppl.ir.program import Role, Site
 from dgmppl.ir.types import TensorType
 from dgmppl.lowering.densities import density_value, log_prob
 from dgmppl.lowering.layout import Lowered, number, op, total
@@ -47,19 +47,20 @@ class level_scope:  # noqa: N801  (a context manager, used like a function)
         self._branch.__enter__()
         if self.site.level is None:
             return
-        for name, other in self.scope.program.by_name.items():
-            kind = other.type
-            if (
-                kind is None
-                or kind.plate != self.site.level
-                or (name not in self.scope.groups and other.section != "data")
-            ):
-                continue
-            self.scope.bind(name, self._on_batch_axis(other, kind))
+        for site in self.scope.program.sites:
+            kind = site.type
+            if kind is not None and kind.plate == self.site.level and (stored := self._stored(site, kind)) is not None:
+                self.scope.bind(site.name, Lowered(stored.value, kind.shape, True, kind.dtype))
 
-    def _on_batch_axis(self, site: Site, kind: TensorType) -> Lowered:
-        stored = self.scope.parameter(site) if site.name in self.scope.groups else self.scope.column(site.name, kind)
-        return Lowered(stored.value, kind.shape, True, kind.dtype)
+    def _stored(self, site: Site, kind: TensorType) -> Lowered | None:
+        """A level's values on their first axis; None for what has no value yet."""
+        if site.section == "data":
+            return self.scope.column(site.name, kind)
+        if site.name not in self.scope.groups:
+            return None
+        if self.scope.library and site.role is Role.PARAMETER:
+            return self.scope.value(site.name)
+        return self.scope.parameter(site)
 
     def __exit__(self, *error: object) -> None:
         """Restores the bindings."""

@@ -14,7 +14,7 @@ from dgmppl.lowering.scope import Scope, unsupported
 
 def model_function(program: Program, groups: dict[str, Group]) -> Function:
     """`model`: parameters, then the data plate with one datum's story."""
-    scope = Scope(program, groups)
+    scope = Scope(program, groups, library=True)
     for site in program.sites:
         if site.section == "parameters":
             _parameter(scope, site)
@@ -26,7 +26,7 @@ def guide_function(program: Program, groups: dict[str, Group]) -> Function | Non
     """`guide`: the variational posterior over the local latents; None where there is none."""
     if not program.guide:
         return None
-    scope = Scope(program, groups)
+    scope = Scope(program, groups, library=True)
     _plate(scope, [site for site in program.guide if site.role is not Role.LEARNED])
     return _program(scope, "guide", "the variational posterior, as a program of the library.")
 
@@ -51,7 +51,8 @@ def _parameter(scope: Scope, site: Site) -> None:
     outer, scope.statements = scope.statements, []
     with level_scope(scope, site):
         density, _ = density_of(scope, site)
-    body: tuple[Statement, ...] = (*scope.statements, Sample(scope.fresh(site.name), density, span=site.span))
+    variable = scope.fresh(site.name)
+    body: tuple[Statement, ...] = (*scope.statements, Sample(site.name, density, variable=variable, span=site.span))
     scope.statements = outer
     kind = site.typed
     if site.level is None:
@@ -59,13 +60,7 @@ def _parameter(scope: Scope, site: Site) -> None:
     else:
         scope.statements.append(Plate(site.level, len(scope.program.levels[site.level]), body))
     shape = (len(scope.program.levels[site.level]), *kind.shape) if site.level else kind.shape
-    scope.bind(site.name, Lowered(Var(_target(body)), shape, False, kind.dtype))
-
-
-def _target(body: tuple[Statement, ...]) -> str:
-    last = body[-1]
-    assert isinstance(last, Sample)
-    return last.site
+    scope.bind(site.name, Lowered(Var(variable), shape, False, kind.dtype))
 
 
 def _plate(scope: Scope, sites: list[Site]) -> None:
@@ -79,9 +74,9 @@ def _plate(scope: Scope, sites: list[Site]) -> None:
 
 def _statement(scope: Scope, site: Site) -> None:
     if isinstance(site.density, Deterministic):
-        value = lower_expression(scope, site.density.expression)
+        value = scope.assign(site.name, lower_expression(scope, site.density.expression))
         scope.statements.append(Delta(site.name, value.value))
-        scope.bind(site.name, value.with_value(Var(site.name)))
+        scope.bind(site.name, value)
         return
     density, like = density_of(scope, site)
     observed = site.role is Role.OBSERVED and site.section == "model"
@@ -89,18 +84,21 @@ def _statement(scope: Scope, site: Site) -> None:
     mask = column is not None and column.missing
     data = lookup(scope, site.name).value if observed else None
     masked = scope.mask(site.name).value if mask and observed and site.name not in scope.program.guide_by_name else None
+    held = _held(scope, site)
+    variable = None if observed else held or scope.fresh(site.name)
     scope.statements.append(
         Sample(
             site.name,
             density,
             data.name if isinstance(data, Var) else None,
             masked.name if isinstance(masked, Var) else None,
-            unless=_held(scope, site),
+            unless=held,
+            variable=variable,
             span=site.span,
         )
     )
-    if not observed:
-        scope.bind(site.name, Lowered(Var(site.name), site.typed.shape, True, site.typed.dtype, like.axes))
+    if variable is not None:
+        scope.bind(site.name, Lowered(Var(variable), site.typed.shape, True, site.typed.dtype, like.axes))
 
 
 def _held(scope: Scope, site: Site) -> str | None:

@@ -26,11 +26,15 @@ class Scope:
         program: the typed program.
         groups: its parameter groups by name.
         statements: the body so far.
+        library: a program of the library: parameters with a prior are sampled by it, never unpacked.
         trailing: how many batch axes stand to the right of the next enumeration axis (particles, data, enumerated).
     """
 
-    def __init__(self, program: Program, groups: dict[str, Group], *, particles: bool = False) -> None:
+    def __init__(
+        self, program: Program, groups: dict[str, Group], *, particles: bool = False, library: bool = False
+    ) -> None:
         self.program = program
+        self.library = library
         self.groups = groups
         self.statements: list[Statement] = []
         self.particles = particles

@@ -75,11 +75,19 @@ def players(contributions: Iterable[Contribution], order: tuple[str, ...]) -> tu
 _MOVES = ("critic", "noise", "energy", "model", "posterior")
 
 
-def evidence(structure: Structure) -> str:
-    """What a likelihood objective is about, in words of mathematics: `E_data[log p(x | y)]`."""
-    observed = [name for name in structure.variables if name in structure.observed_names]
-    given = {name for variable in structure.variables.values() for name in variable.given}
-    known = [site.name for site in structure.program.with_role(Role.COVARIATE) if site.name in given]
+def evidence(structure: Structure, names: Iterable[str] | None = None) -> str:
+    """What a likelihood objective is about, in words of mathematics: `E_data[log p(x | y)]`.
+
+    Args:
+        structure: the model's.
+        names: the observed variables that it scores; None for all.
+    """
+    wanted = structure.observed_names if names is None else frozenset(names)
+    observed = [name for name in structure.variables if name in wanted and name in structure.observed_names]
+    given = {name for variable in structure.variables.values() for name in variable.given if variable.name in observed}
+    given |= {name for variable in structure.variables.values() for name in variable.given if names is None}
+    roles = (Role.COVARIATE, Role.OBSERVED)
+    known = [site.name for site in structure.program.with_role(*roles) if site.name in given - set(observed)]
     condition = f" | {', '.join(known)}" if known else ""
     return f"E_data[log p({', '.join(observed)}{condition})]"
 

@@ -25,6 +25,7 @@ from dgmppl.objectives.state import State
 from dgmppl.objectives.structure import Structure, random_parameters
 from dgmppl.objectives.summary import capabilities, factorization, notes, references, status_of, warnings
 from dgmppl.objectives.terms import TERMS
+from dgmppl.objectives.terms.likelihoods import restricted
 from dgmppl.objectives.terms.transport import denoising
 from dgmppl.objectives.validation import check, no_objective
 
@@ -58,7 +59,7 @@ def derive(program: Program) -> Derivation:
         None if joint_latents(state) else body,
         log_joint(state) if engine is not None else None,
     )
-    said = [*(note for share in shares for note in share.notes), *notes(state)]
+    said = [*(note for share in shares for note in share.notes), *notes(state, status)]
     if engine is not None and program.infer is None and called(program.objective) != "map":
         said.append(engine_reason(engine))
     return Derivation(
@@ -72,9 +73,15 @@ def derive(program: Program) -> Derivation:
         engine,
         references(state, shares),
         tuple(dict.fromkeys(said)),
-        "bound" if any(column.discrete_bins for column in program.columns.values()) else None,
+        _discrete(program, status),
         warnings(structure),
     )
+
+
+def _discrete(program: Program, status: str) -> str | None:
+    """What is known of the discrete data's own likelihood, where a density of dequantized data is evaluated."""
+    dequantized = any(column.discrete_bins for column in program.columns.values())
+    return "bound" if dequantized and status in {"exact", "bound"} else None
 
 
 def _targets(state: State) -> State:
@@ -114,27 +121,44 @@ def _default(state: State) -> tuple[Share, ...]:
     """The objective that the structure calls for, where the spec asks for none."""
     structure = state.structure
     energies = [name for name in structure.variables if TARGETS["unnormalized_data"].predicate(state, name).applies]
-    silent = [name for name in structure.observed_names if implicit(structure, name)]
-    if silent:
-        critics = structure.program.critics
-        targets = [
-            critic.reads[0]
-            for critic in critics
-            if structure.observed_names & {structure.name_of(r) for r in critic.reads}
-        ]
-        return tuple(TERMS["adversarial"](state, request("adversarial", Name(name))) for name in targets)
+    if any(implicit(structure, name) for name in structure.variables if name in structure.observed_names):
+        return (*_adversarial(state), *_rest(state, frozenset()))
     if energies:
-        discrete = structure.variables[energies[0]].site.typed.support.discrete
-        function = "contrastive_divergence" if discrete else "denoising_score_matching"
-        return (TERMS[function](state, request(function)),)
+        return (*(_energy(state, name) for name in energies), *_rest(state, frozenset(energies)))
     if guided_latents(state):
         return (TERMS["elbo"](state, request("elbo")),)
     reweighted = [name for name in structure.variables if _reweighted(structure, name)]
     if reweighted:
-        return tuple(denoising(state, request("vlb"), name) for name in reweighted)
+        shares = tuple(denoising(state, request("vlb"), name) for name in reweighted)
+        return (*shares, *_rest(state, frozenset(reweighted)))
     bounded = any(isinstance(variable.site.density, DiffusionChain) for variable in structure.variables.values())
     name = "vlb" if bounded else "mle"
     return (TERMS[name](state, request(name)),)
+
+
+def _adversarial(state: State) -> tuple[Share, ...]:
+    """One adversarial term for each critic that reads data."""
+    structure = state.structure
+    critics = [
+        critic.reads[0]
+        for critic in structure.program.critics
+        if structure.observed_names & {structure.name_of(name) for name in critic.reads}
+    ]
+    return tuple(TERMS["adversarial"](state, request("adversarial", site=Name(name))) for name in critics)
+
+
+def _energy(state: State, name: str) -> Share:
+    """Score matching on real support, contrastive divergence on discrete."""
+    discrete = state.structure.variables[name].site.typed.support.discrete
+    function = "contrastive_divergence" if discrete else "denoising_score_matching"
+    return TERMS[function](state, request(function, site=Name(name)))
+
+
+def _rest(state: State, trained: frozenset[str]) -> tuple[Share, ...]:
+    """Maximum likelihood for the normalized observed sites that no other term trains."""
+    names = [factor.site for factor in restricted(state, None) if factor.site not in trained]
+    observed = [name for name in names if name in state.structure.observed_names]
+    return tuple(TERMS["mle"](state, request("mle", site=Name(name))) for name in observed)
 
 
 def _reweighted(structure: Structure, name: str) -> bool:

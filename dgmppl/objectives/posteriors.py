@@ -16,8 +16,9 @@ from dgmppl.objectives.algebra import (
     Sum,
     Term,
 )
-from dgmppl.objectives.bounds import BoundOptions, guided_latents, likelihood
+from dgmppl.objectives.bounds import BoundOptions, guided_latents, likelihood, unnormalized
 from dgmppl.objectives.contributions import Contribution, Share, model_groups
+from dgmppl.objectives.requests import problem
 from dgmppl.objectives.state import State, total
 from dgmppl.objectives.structure import random_parameters
 
@@ -42,6 +43,15 @@ def log_joint(state: State) -> Term:
 
 def posterior(state: State, engine: Call) -> Share:
     """What an engine targets: the log joint, or under `svi` the evidence lower bound."""
+    lacking = [name for name in unnormalized(state) if name not in state.structure.guided]
+    if lacking or not state.factors:
+        what = f"log Z of {lacking[0]} depends on the parameters" if lacking else "the data have samples, no density"
+        raise problem(
+            "posterior-without-density",
+            f"{engine.function} needs log p(data | parameters), but {what}",
+            engine.span,
+            fix="make the parameters `learned(...)`, and leave `infer` out",
+        )
     names = random_parameters(state.structure.program)
     owns = model_groups(state.structure) | set(names) | set(joint_latents(state))
     if engine.function == "svi":

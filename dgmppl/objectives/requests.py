@@ -69,9 +69,9 @@ def _default(request: Request, name: str) -> int | float | str | bool:
     return argument.default
 
 
-def request(function: str, *arguments: Expression) -> Request:
+def request(function: str, **keywords: Expression) -> Request:
     """A term that the structure calls for, where the spec asks for none."""
-    return Request(Call(function, arguments))
+    return Request(Call(function, keywords=tuple(keywords.items())))
 
 
 def requests(expression: Expression | None) -> tuple[Request, ...]:

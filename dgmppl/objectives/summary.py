@@ -175,7 +175,7 @@ def _posterior(state: State) -> Capability:
 # ---- notes ----------------------------------------------------------------------------------------------------------
 
 
-def notes(state: State) -> Iterator[str]:
+def notes(state: State, status: str) -> Iterator[str]:
     """Statements about the model that must be printed."""
     structure = state.structure
     for name, variable in structure.variables.items():
@@ -191,7 +191,7 @@ def notes(state: State) -> Iterator[str]:
     if structure.dropped:
         yield f"{', '.join(sorted(structure.dropped))}: no datum descends from it, so it is no part of the marginal."
     for column in structure.program.columns.values():
-        if column.discrete_bins:
+        if column.discrete_bins and status in {"exact", "bound"}:
             yield f"{column.name} is dequantized: E_u log p({column.name} + u) bounds the discrete log P from below."
     if unnormalized(state):
         yield "Values are up to log Z until log Z is evaluated."

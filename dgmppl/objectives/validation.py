@@ -143,6 +143,8 @@ def _advice(state: State, name: str) -> str:
         if structure.implicit_guide(name):
             return f"add to `critics`: `{name}: ratio({', '.join((*structure.guided[name].given, name))})`"
         return f"give q({name}) a density that can be sampled and evaluated, inside the prior's support"
+    if structure.variables[name].joint:
+        return "write an energy that is affine in all hidden units jointly: no product of two of them"
     if isinstance(structure.variables[name].site.density, MarkovChain):
         return "write `guide: auto(markov)`, or declare its guide with `[0]` and `[t]`"
     return f"declare `guide: {{{name}: Normal(**encoder({given}))}}`, or leave `guide` out to have it derived"

@@ -258,6 +258,14 @@ class Annotator:
         level = node.items[0]
         assert isinstance(level, Name)
         found = self.types.get(name.id, SCALAR)
+        if self.section == "parameters" and self.level != level.id:
+            self.problems.add(
+                "plate-mismatch",
+                f"`{name.id}[{level.id}]` has one value per datum here, and parameters are shared by all data",
+                node.span,
+                expected="other parameters, or values of the declaration's own level",
+                fix=f"declare this line with the index `[{level.id}]`, or move it to `model`",
+            )
         plate = self.level if self.level == level.id else "data"
         item = replace(level, type=self.types.get(level.id, SCALAR))
         return replace(node, value=replace(name, type=found), items=(item,), type=replace(found, plate=plate))

@@ -102,23 +102,37 @@ CASES: dict[str, tuple[tuple[object, ...], object]] = {
     "inverse_gamma": ((positive(5), 2.5, positive(5)), lambda x, a, r: st.invgamma.logpdf(x, a, scale=r)),
     "beta": ((unit(5), positive(5), 2.5), st.beta.logpdf),
     "dirichlet": ((simplex(D), positive(D)), st.dirichlet.logpdf),
-    "bernoulli_logits": ((count(5, D, high=2), X), lambda x, l: st.bernoulli.logpmf(x, 1 / (1 + np.exp(-l)))),
+    "bernoulli_logits": ((count(5, D, high=2), X), lambda x, a: st.bernoulli.logpmf(x, 1 / (1 + np.exp(-a)))),
     "bernoulli_probs": ((count(5, high=2), unit(5)), st.bernoulli.logpmf),
-    "categorical_logits": ((count(5, high=D), X), lambda x, l: td.Categorical(logits=torch.tensor(l)).log_prob(torch.tensor(x))),
+    "categorical_logits": (
+        (count(5, high=D), X),
+        lambda x, a: td.Categorical(logits=torch.tensor(a)).log_prob(torch.tensor(x)),
+    ),
     "categorical_probs": ((count(5, high=D), simplex(5, D)), lambda x, p: np.log(p[np.arange(5), x])),
-    "one_hot_categorical_logits": ((onehot(count(5, high=D), D), X), lambda x, l: (x * (l - np.log(np.exp(l).sum(-1, keepdims=True)))).sum(-1)),
+    "one_hot_categorical_logits": (
+        (onehot(count(5, high=D), D), X),
+        lambda x, a: (x * (a - np.log(np.exp(a).sum(-1, keepdims=True)))).sum(-1),
+    ),
     "one_hot_categorical_probs": ((onehot(count(5, high=D), D), simplex(5, D)), lambda x, p: np.log((x * p).sum(-1))),
-    "binomial_logits": ((count(5), 7, real(5)), lambda x, n, l: st.binom.logpmf(x, n, 1 / (1 + np.exp(-l)))),
+    "binomial_logits": ((count(5), 7, real(5)), lambda x, n, a: st.binom.logpmf(x, n, 1 / (1 + np.exp(-a)))),
     "binomial_probs": ((count(5), 7, unit(5)), lambda x, n, p: st.binom.logpmf(x, n, p)),
-    "geometric_logits": ((count(5), real(5)), lambda x, l: st.geom.logpmf(x + 1, 1 / (1 + np.exp(-l)))),
+    "geometric_logits": ((count(5), real(5)), lambda x, a: st.geom.logpmf(x + 1, 1 / (1 + np.exp(-a)))),
     "geometric_probs": ((count(5), unit(5)), lambda x, p: st.geom.logpmf(x + 1, p)),
     "poisson": ((count(5), positive(5)), st.poisson.logpmf),
     "negative_binomial": ((count(5), positive(5) * 3, 1.7), lambda x, m, r: st.nbinom.logpmf(x, r, r / (r + m))),
     "discretized_logistic": ((count(5, high=8), real(5) * 0.3, 0.2, 8), None),
-    "multivariate_normal": ((X, LOC, root(D)), lambda x, m, L: st.multivariate_normal.logpdf(x, m, COV)),
-    "low_rank_normal": ((X, LOC, FACTOR, DIAGONAL), lambda x, m, W, d: [st.multivariate_normal.logpdf(a, m, C) for a, C in zip(x, LOW_RANK, strict=True)]),
-    "low_rank_multivariate_normal": ((X, LOC, FACTOR, DIAGONAL), lambda x, m, W, d: td.LowRankMultivariateNormal(*map(torch.tensor, (np.broadcast_to(m, x.shape).copy(), W, d))).log_prob(torch.tensor(x))),
-}  # fmt: skip
+    "multivariate_normal": ((X, LOC, root(D)), lambda x, m, _: st.multivariate_normal.logpdf(x, m, COV)),
+    "low_rank_normal": (
+        (X, LOC, FACTOR, DIAGONAL),
+        lambda x, m, *_: [st.multivariate_normal.logpdf(a, m, C) for a, C in zip(x, LOW_RANK, strict=True)],
+    ),
+    "low_rank_multivariate_normal": (
+        (X, LOC, FACTOR, DIAGONAL),
+        lambda x, m, W, d: td.LowRankMultivariateNormal(
+            *map(torch.tensor, (np.broadcast_to(m, x.shape).copy(), W, d))
+        ).log_prob(torch.tensor(x)),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -165,10 +179,22 @@ DIVERGENCES: dict[str, tuple[tuple[object, ...], object]] = {
     "kl_beta": ((positive(5), positive(5) + 0.4, 1.9, 1.3), lambda a, b, c, d: (td.Beta(a, b), td.Beta(c, d))),
     "kl_dirichlet": ((positive(5, D), positive(D) + 0.4), lambda a, b: (td.Dirichlet(a), td.Dirichlet(b))),
     "kl_bernoulli": ((X, 0.4), lambda a, b: (td.Bernoulli(logits=a), td.Bernoulli(logits=b))),
-    "kl_categorical": ((np.log(simplex(5, D)), np.log(np.full(D, 1 / D))), lambda a, b: (td.Categorical(logits=a), td.Categorical(logits=b))),
-    "kl_multivariate_normal": ((X, root(D), LOC, 1.4 * np.eye(D)), lambda a, b, c, d: (td.MultivariateNormal(a, scale_tril=b), td.MultivariateNormal(c, scale_tril=d))),
-    "kl_multivariate_diagonal": ((X, root(D), 0.3, positive(D)), lambda a, b, c, d: (td.MultivariateNormal(a, scale_tril=b), td.MultivariateNormal(c + 0 * a, scale_tril=torch.diag(d)))),
-}  # fmt: skip
+    "kl_categorical": (
+        (np.log(simplex(5, D)), np.log(np.full(D, 1 / D))),
+        lambda a, b: (td.Categorical(logits=a), td.Categorical(logits=b)),
+    ),
+    "kl_multivariate_normal": (
+        (X, root(D), LOC, 1.4 * np.eye(D)),
+        lambda a, b, c, d: (td.MultivariateNormal(a, scale_tril=b), td.MultivariateNormal(c, scale_tril=d)),
+    ),
+    "kl_multivariate_diagonal": (
+        (X, root(D), 0.3, positive(D)),
+        lambda a, b, c, d: (
+            td.MultivariateNormal(a, scale_tril=b),
+            td.MultivariateNormal(c + 0 * a, scale_tril=torch.diag(d)),
+        ),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", DIVERGENCES)
@@ -219,9 +245,14 @@ def test_bijection(name: str) -> None:
     assert tuple(values[0].shape) == (2, *shape)
     np.testing.assert_allclose(torch_constraints.inverse(support, values[0]), raw, rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(jax_constraints.inverse(support, values[1]), raw, rtol=1e-7, atol=1e-9)
-    logs = torch_constraints.log_abs_det(support, torch.tensor(raw)), jax_constraints.log_abs_det(support, jnp.asarray(raw))
+    logs = (
+        torch_constraints.log_abs_det(support, torch.tensor(raw)),
+        jax_constraints.log_abs_det(support, jnp.asarray(raw)),
+    )
     np.testing.assert_allclose(logs[0], logs[1], rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(np.asarray(logs[0]).reshape(2, -1).sum(-1), [log_det(name, support, row) for row in raw], rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(
+        np.asarray(logs[0]).reshape(2, -1).sum(-1), [log_det(name, support, row) for row in raw], rtol=1e-8, atol=1e-8
+    )
 
 
 def log_det(name: str, support: Support, raw: np.ndarray) -> float:
@@ -281,7 +312,9 @@ def test_scale_gradient_multiplies_the_cotangent_alone() -> None:
     x, scale = torch.tensor(X, requires_grad=True), torch.full((3, 1, 1), 2.0, dtype=torch.float64)
     torch_operations.scale_gradient(x, scale).square().sum().backward()
     np.testing.assert_allclose(x.grad, 3 * 2.0 * 2.0 * X)
-    gradient = jax.grad(lambda y: jnp.square(jax_operations.scale_gradient(y, jnp.full((3, 1, 1), 2.0))).sum())(jnp.asarray(X))
+    gradient = jax.grad(lambda y: jnp.square(jax_operations.scale_gradient(y, jnp.full((3, 1, 1), 2.0))).sum())(
+        jnp.asarray(X)
+    )
     np.testing.assert_allclose(gradient, 3 * 2.0 * 2.0 * X)
 
 

@@ -29,6 +29,10 @@ def _clean_store():
     assert not pyro.settings.get("module_local_params")
 
 
+def _nothing(*_data: object) -> None:
+    """A guide without sites."""
+
+
 PIXELS = np.random.default_rng(0).integers(0, 2, (20, 6)).astype(np.float32)
 ROWS = np.random.default_rng(1).normal(size=(15, 4)).astype(np.float32)
 
@@ -73,7 +77,7 @@ def test_pyro_enumerates_the_mixture_exactly() -> None:
     program, parameters = space["Program"](), space["initial"]()
     program = space["Program"](parameters)
     data = torch.tensor(ROWS)
-    loss = pyro.infer.TraceEnum_ELBO(max_plate_nesting=1).loss(program.model, lambda *a, **k: None, data)
+    loss = pyro.infer.TraceEnum_ELBO(max_plate_nesting=1).loss(program.model, _nothing, data)
     assert loss == pytest.approx(-space["log_prob"](parameters, {"x": data}).sum().item(), rel=1e-5)
 
 

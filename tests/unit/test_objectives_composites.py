@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 from dgmppl.errors import NoObjectiveError, SpecError
@@ -310,3 +311,86 @@ def test_one_way_flow_serves_as_a_guide_only() -> None:
     text = FLOW_PRIOR.replace("  u: Normal(0, 1, shape=4)\n  z: flow(u)", "  z: Normal(0, 1, shape=4)")
     text = text.replace("repeat(2, [coupling(mlp([8]), affine()), reverse()])", "repeat(2, [planar()])")
     assert derived(text + "\nguide:\n  u: Normal(**encoder(x))\n  z: flow(u)\n").eliminated == {"z": "variational"}
+
+
+CHAIN = """
+data: {x: {shape: [40, 3], support: real}}
+networks: {f: "mlp([8])", g: "mlp([16, 8])"}
+model:
+  z[0]: Normal(0, 1, shape=4)
+  z[t]: Normal(f(z[t-1]), 1)
+  x[t]: Normal(g(z[t]), 1)
+guide: auto(markov)
+"""
+
+
+def test_automatic_guide_of_a_chain_summarizes_the_future() -> None:
+    program = completed(CHAIN)
+    assert [site.name for site in program.guide] == ["guide.z.summary.h", "z"]
+    assert program.networks["guide.z.summary"].options["direction"] == "backward"
+    assert program.networks["guide.z"].in_features == 4 + 64
+    derivation = derive(program)
+    assert objective_text(derivation.objective) == "E_{q(z|x)}[log p(x|z) + log p(z) − log q(z|x)]"
+    (player,) = derivation.objective.players
+    assert set(player.owns) == {"f", "g", "guide.z.summary", "guide.z.first", "guide.z"}
+
+
+def test_hidden_units_that_interact_are_not_summed_twice() -> None:
+    text = """
+data: {v: {shape: [30], support: binary}}
+parameters: {W: "learned(normal(30, 20))", V: "learned(normal(20, 10))"}
+model:
+  (v, h, g): "Energy(-dot(v, W @ h) - dot(h, V @ g), support={v: binary, h: binary(20), g: binary(10)})"
+"""
+    with pytest.raises(NoObjectiveError, match="free energy is not affine"):
+        derived(text)
+
+
+def test_inversion_asserts_no_independence_that_the_posterior_lacks() -> None:
+    """Every separation in the derived guide holds in the model's graph (d-separation given what is conditioned on)."""
+    text = """
+data: {x: {shape: [5], support: real}, y: {shape: [2], support: real}}
+networks: {f: "mlp([8])", g: "mlp([8])", h: "mlp([8])"}
+model:
+  a: Normal(0, 1, shape=2)
+  b: Normal(f(a), 1, shape=3)
+  c: Normal(0, 1, shape=2)
+  x: Normal(g(b, c), 1)
+  y: Normal(h(a), 1)
+"""
+    program = completed(text)
+    graph = program.graph
+    known = {"x", "y"}
+    earlier = set(known)
+    for site in program.guide:
+        left_out = earlier - set(site.parents)
+        if left_out:
+            assert nx.is_d_separator(graph, {site.name}, left_out, set(site.parents))
+        earlier.add(site.name)
+
+
+def test_every_observed_site_is_trained_beside_an_energy() -> None:
+    text = """
+data: {x: {shape: [2], support: real}, y: {shape: [], support: real}}
+networks: {f: "mlp([8])", g: "mlp([8])"}
+model:
+  x: Energy(f, base=Normal(0, 2))
+  y: Normal(g(x), 1)
+"""
+    (player,) = derived(text).objective.players
+    assert [term.estimates for term in player.terms] == [
+        "D_F(p_data ∗ N(0, σ²I) ‖ p_model) + const",
+        "E_data[log p(y | x)]",
+    ]
+    assert derived(text).objective.status == "mixed"
+
+
+def test_energy_without_a_base_is_suspicious() -> None:
+    text = """
+data: {x: {shape: [2], support: real}}
+networks: {f: "mlp([8])"}
+model:
+  x: Energy(f)
+"""
+    (warning,) = derived(text).warnings
+    assert getattr(warning, "code", None) == "energy-unbounded"

@@ -184,6 +184,7 @@ def test_a_run_is_a_function_of_its_seed() -> None:
     assert not np.array_equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sites", [(), ("theta",)], ids=["straight line", "non-centered"])
 def test_constraints_and_non_centering_leave_the_posterior_as_it_is(sites: tuple[str, ...]) -> None:
     call = engine(
@@ -273,6 +274,7 @@ def regression() -> dict[str, np.ndarray]:
     return {"x": x, "y": 0.8 * x - 0.5 + 0.3 * generator.normal(size=(60, 1))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["full_rank", "low_rank", "flow"])
 def test_svi_infers_weights_and_moves_points_along(family: str) -> None:
     data = regression()

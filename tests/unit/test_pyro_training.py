@@ -12,7 +12,7 @@ import pytest
 from dgmppl.backend import Device
 from dgmppl.errors import RunError
 from dgmppl.ir.expressions import Call, Literal
-from dgmppl.ir.kernel import Function, Group, Module, Noise
+from dgmppl.ir.kernel import Assign, Function, Group, Module, Noise, Op, Var
 from dgmppl.ir.parameters import Initializer, ParameterSpec, initial_values
 from dgmppl.ir.program import Program
 from dgmppl.ir.settings import Train
@@ -407,3 +407,27 @@ def test_networks_are_accelerated_where_it_helps(through: bool, monkeypatch: Any
     x = torch.randn(6, 3)
     expected = torch.relu(torch.nn.functional.linear(x, network[0].weight, network[0].bias))
     torch.testing.assert_close(network(x), expected)
+
+
+def test_a_column_is_kept_as_reals_only_where_it_is_never_an_index() -> None:
+    from dgmppl_pyro.columns import arithmetic
+
+    def function(*values: Any) -> Function:
+        body = tuple(Assign((f"v{number}",), value) for number, value in enumerate(values))
+        return Function("loss_model", "loss", body, "", columns=(("x", "x"),))
+
+    cast = Op("cast", (Var("x"),), (("dtype", "real"),))
+    gather = Op("gather", (Var("table"), Var("x")))
+    assert arithmetic([function(cast, cast)]) == {"x"}
+    assert arithmetic([function(cast, gather)]) == frozenset()
+    assert arithmetic([function(cast), function(gather)]) == frozenset()
+    assert arithmetic([function(Var("x"))]) == frozenset()
+
+
+def test_denormal_numbers_are_flushed_inside_a_block_alone() -> None:
+    from dgmppl_pyro.devices import flush_denormals
+
+    tiny = torch.tensor(1e-39)
+    with flush_denormals():
+        assert tiny * 1.0 == 0.0
+    assert tiny * 1.0 != 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -98,8 +99,8 @@ def test_compile_writes_a_program(tmp_path: Path, backend: str) -> None:
     run("compile", SPECS / "vae.yaml", "--backend", backend, "-o", out)
     source = out.read_text()
     compile(source, str(out), "exec")
-    assert "def model(" in source
-    assert "def guide(" in source
+    assert re.search(r"^(def model\(|class Model\b)", source, re.MULTILINE)
+    assert re.search(r"^(def guide\(|class Guide\b)", source, re.MULTILINE)
 
 
 def test_list_and_schema() -> None:

@@ -14,7 +14,6 @@ from dgmppl_numpyro.emit.networks import EquinoxNetworks
 from dgmppl_numpyro.emit.values import JaxValues
 
 
-
 class NumPyroPrinter(ModulePrinter):
     """One kernel module as NumPyro / JAX source."""
 
@@ -93,10 +92,12 @@ class NumPyroPrinter(ModulePrinter):
         """A program of the library."""
         arguments = ", ".join(["parameters", *self.program_arguments()]).removesuffix(", *")
         body = self.program_body(function, 1)
-        head = [line for group, local in self.program_groups(function) for line in wrap(self._registered(group, local), 1)]
-        like = ["    like = jnp.zeros(())"] if self.reads_like(body) else []
+        head = [
+            line for group, local in self.program_groups(function) for line in wrap(self._registered(group, local), 1)
+        ]
+        like = ["    like = jnp.zeros(())"] if self.reads_like([*head, *body]) else []
         opening = wrap(f"def {function.name}({arguments}):")
-        return [*opening, *docstring(function.doc, 1), *head, *like, *body]
+        return [*opening, *docstring(function.doc, 1), *like, *head, *body]
 
     def _registered(self, group: Group, local: str) -> str:
         entry = f'parameters["{group.name}"]'

@@ -36,20 +36,27 @@ class JaxValues(ValuePrinter):
         "OneHotCategorical": "distributions.OneHotCategorical",
     }
 
+    @property
+    def _dtype(self) -> str:
+        """The dtype argument of a new array; programs leave it to the library."""
+        return "" if self.program else f", {self.like}.dtype"
+
     def full(self, shape: Shape, value: float) -> str:
         """A real array of one value."""
         size = str(shape[0]) if len(shape) == 1 else sequence(shape)
         if value in (0, 1):
-            return f"jnp.{'ones' if value else 'zeros'}({size}, {self.like}.dtype)"
-        return f"jnp.full({size}, {float(value)!r}, {self.like}.dtype)"
+            return f"jnp.{'ones' if value else 'zeros'}({size}{self._dtype})"
+        return f"jnp.full({size}, {float(value)!r}{self._dtype})"
 
     def constant(self, values: object, integer: bool) -> str:
         """An array written out."""
-        return f"jnp.array({values!r})" if integer else f"jnp.array({values!r}, {self.like}.dtype)"
+        return f"jnp.array({values!r}{'' if integer else self._dtype or ', float'})"
 
     def cast(self, text: str, dtype: str) -> str:
         """The value as `real` or `integer`."""
-        return f"{text}.astype(int)" if dtype == "integer" else f"{text}.astype({self.like}.dtype)"
+        if self.program or dtype == "integer":
+            return f"{text}.astype({'int' if dtype == 'integer' else 'float'})"
+        return f"{text}.astype({self.like}.dtype)"
 
     def stop(self, value: Value) -> str:
         """The value without gradient."""
@@ -57,7 +64,7 @@ class JaxValues(ValuePrinter):
 
     def eye(self, size: int) -> str:
         """The identity."""
-        return f"jnp.eye({size}, dtype={self.like}.dtype)"
+        return f"jnp.eye({size}{self._dtype.replace(', ', ', dtype=')})"
 
     def moveaxis(self, text: str, source: object, target: object) -> str:
         """An axis moved."""

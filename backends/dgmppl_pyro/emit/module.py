@@ -16,7 +16,6 @@ from dgmppl_pyro.emit.networks import TorchNetworks
 from dgmppl_pyro.emit.values import TorchValues
 
 
-
 class PyroPrinter(ModulePrinter):
     """One kernel module as Pyro / torch source."""
 
@@ -50,6 +49,7 @@ class PyroPrinter(ModulePrinter):
         "TorchDistribution": "from pyro.distributions.torch_distribution import TorchDistribution",
         "PyroModule": "from pyro.nn import PyroModule",
         "PyroParam": "from pyro.nn import PyroParam",
+        "_Context": "from pyro.nn.module import _Context",
         "nn": "from torch import nn",
         "Tensor": "from torch import Tensor",
     }
@@ -93,7 +93,7 @@ class PyroPrinter(ModulePrinter):
         groups = self.program_groups(function)
         held = [line for group, _ in groups for line in wrap(self._registered(group), 2)]
         head = [line for group, local in groups for line in wrap(f"{local} = {self._read(group)}", 2)]
-        like = ["        like = self.like"] if self.reads_like(body) else []
+        like = ["        like = self.like"] if self.reads_like([*head, *body]) else []
         return [
             f"class {function.name.capitalize()}(programs.LocalModule):",
             *docstring(function.doc, 1),
@@ -104,13 +104,15 @@ class PyroPrinter(ModulePrinter):
             *held,
             "",
             *wrap(f"def forward({arguments}):", 1),
-            *head,
             *like,
+            *head,
             *body,
         ]
 
     def _registered(self, group: Group) -> str:
         entry, attribute = f'parameters["{group.name}"]', f"self.{_attribute(group)}"
+        if self.prior(group.name) is not None:
+            return f"{attribute} = [{entry}]  # in a list: its arrays are drawn, not learned"
         if group.kind == "network":
             return f"{attribute} = {entry}"
         raw = self.raw_support(group)
@@ -122,7 +124,7 @@ class PyroPrinter(ModulePrinter):
         attribute = f"self.{_attribute(group)}"
         prior = self.prior(group.name)
         if prior is not None:
-            return f'programs.random_module("{group.name}", {attribute}, {prior})'
+            return f'programs.random_module("{group.name}", {attribute}[0], {prior})'
         raw = self.raw_support(group)
         return f"{constraint(raw)}({attribute})" if raw is not None and not self._constrained(group) else attribute
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import ClassVar
 
 from dgmppl.ir.emission_layout import docstring, wrap
@@ -26,7 +27,7 @@ class TorchNetworks(NetworkPrinter):
 
     def head(self, name: str, widths: list[int], doc: str) -> list[str]:
         """The class's first lines: its name, docstring and layers."""
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(pairwise(widths))
         layers = ", ".join(f"nn.Linear({a}, {b})" for a, b in pairs)
         return [
             f"class {name}(nn.Module):",

@@ -45,7 +45,9 @@ class TorchValues(ValuePrinter):
 
     def constant(self, values: object, integer: bool) -> str:
         """A tensor written out."""
-        return f"torch.tensor({values!r}, device={self.like}.device)" if integer else f"{self.like}.new_tensor({values!r})"
+        return (
+            f"torch.tensor({values!r}, device={self.like}.device)" if integer else f"{self.like}.new_tensor({values!r})"
+        )
 
     def cast(self, text: str, dtype: str) -> str:
         """The value as `real` or `integer`."""

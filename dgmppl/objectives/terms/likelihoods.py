@@ -30,9 +30,10 @@ FORWARD_KL = "KL(p_data ‖ p_model)"
 
 def mle(state: State, request: Request) -> Share:
     """Maximum likelihood: minimize -E_data[log p(x)], for every observed site whose log p the rules give exactly."""
-    inexact = [name for name, rule in state.eliminated.items() if rule in {"variational", "implicit_latent"}]
-    inexact += [factor.site for factor in state.start if _bounded(factor.term)]
     factors = restricted(state, called(request.get("site")))
+    scope = frozenset[str]().union(*(factor.scope for factor in factors))
+    inexact = [name for name in guided_latents(state) if name in scope]
+    inexact += [factor.site for factor in factors if _bounded(factor.term)]
     if inexact or not factors:
         what = inexact[0] if inexact else "the model"
         raise problem(
@@ -42,7 +43,9 @@ def mle(state: State, request: Request) -> Share:
             fix="write `elbo()`, or leave `objective` out",
         )
     expression = Scale(-1.0, total(factor.term for factor in factors))
-    term = PlayerTerm(expression, evidence(state.structure), Direction.EQUAL, weight=request.weight)
+    everything = len(factors) == len(state.factors)
+    about = evidence(state.structure, None if everything else [factor.site for factor in factors])
+    term = PlayerTerm(expression, about, Direction.EQUAL, weight=request.weight)
     return Share("exact_likelihood", FORWARD_KL, (Contribution("model", model_groups(state.structure), (term,)),))
 
 
@@ -86,6 +89,15 @@ def bound(state: State, request: Request, options: BoundOptions) -> Share:
     """The share of a bound with given options."""
     latents = guided_latents(state)
     lacking = unnormalized(state)
+    silent = [name for name in lacking if name not in state.structure.guided]
+    if silent or not state.factors:
+        what = f"{silent[0]} is known up to log Z" if silent else "the data have samples only"
+        raise problem(
+            "objective-needs-density",
+            f"{request.call.function}() needs a normalized density or a bound on it, but {what}",
+            request.span,
+            fix="leave `objective` out",
+        )
     ratios = [name for name in latents if state.eliminated[name] == "implicit_latent"]
     bounded = bool(latents) or any(_bounded(factor.term) for factor in state.start)
     expression = Scale(-1.0, likelihood(state, options))
