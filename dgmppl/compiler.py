@@ -12,8 +12,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dgmppl.data import describe
-from dgmppl.errors import DgmpplError, SpecError, UnsupportedError
-from dgmppl.ir.data import DataSchema
+from dgmppl.errors import DgmpplError, Problem, SpecError, UnsupportedError
+from dgmppl.ir.data import Column, DataSchema
 from dgmppl.ir.program import Program
 from dgmppl.objectives.algebra import Derivation
 from dgmppl.objectives.engine import derive
@@ -148,12 +148,31 @@ def compile_spec(
         SpecError, NoObjectiveError: see `front`.
     """
     written = overridden(spec if isinstance(spec, Spec) else read(spec), overrides)
-    schema = describe(written.data, bindings) if schema is None else schema
+    schema = _described(written, bindings) if schema is None else schema
     resolved = resolve(written, schema)
     typed = infer(resolved)
     program = complete_guide(typed)
     derivation = derive(program)
     return Compilation(written, schema, program, derivation, backend, standalone)
+
+
+def _described(spec: Spec, bindings: Mapping[str, Any] | None) -> DataSchema:
+    """What is known of the data; where they are wrong, the error also says what is wrong with the names of the rest."""
+    try:
+        return describe(spec.data, bindings)
+    except SpecError as error:
+        found = list(error.diagnostics)
+    unread = DataSchema({one.name: Column(one.name, levels=(), span=one.span) for one in spec.data})
+    try:
+        resolve(spec, unread)
+    except SpecError as error:
+        found += error.diagnostics
+    raise SpecError(sorted(found, key=_place))
+
+
+def _place(problem: Problem) -> tuple[int, int]:
+    span = problem.span if isinstance(problem, Diagnostic) else None
+    return (span.line, span.column) if span is not None else (0, 0)
 
 
 def overridden(spec: Spec, overrides: Iterable[str]) -> Spec:

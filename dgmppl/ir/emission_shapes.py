@@ -109,12 +109,14 @@ class Shapes:
                 return None if value.type is None else value.type.shape
 
     def covers(self, parameters: list[tuple[str, Value]], family: str, outer: Shape) -> bool:
-        """Whether a distribution's parameters alone give it the batch shape `outer` (right-aligned)."""
-        arrays = [(name, value) for name, value in parameters if name not in STATIC]
-        if all(isinstance(value, Number) for _, value in arrays):
-            return True
-        ranks: Mapping[str, int] = {p.name: p.rank for p in DISTRIBUTIONS[family].parameters}
-        shapes = [(self.of(value), ranks[name]) for name, value in arrays]
+        """Whether a distribution object has the batch axes `outer`: one of numbers alone is made with them."""
+        arrays = [value for name, value in parameters if name not in STATIC]
+        return all(isinstance(value, Number) for value in arrays) or self.spans(parameters, family, outer)
+
+    def spans(self, parameters: list[tuple[str, Value]], family: str, outer: Shape) -> bool:
+        """Whether the parameters, broadcast against each other, show the axes `outer` (right-aligned)."""
+        ranks: Mapping[str, int] = {parameter.name: parameter.rank for parameter in DISTRIBUTIONS[family].parameters}
+        shapes = [(self.of(value), ranks[name]) for name, value in parameters if name not in STATIC]
         known = [shape[: len(shape) - rank] for shape, rank in shapes if shape is not None and len(shape) >= rank]
         try:
             return np.broadcast_shapes(*known)[-len(outer) :] == outer

@@ -103,7 +103,7 @@ def test_every_distribution_is_printed(kind: type[ValuePrinter], name: str) -> N
     density = DensityValue(name, parameters, family.event_rank, (3,) * family.event_rank)
     text = printer(kind)
     ast.parse(text.event(density), mode="eval")
-    ast.parse(text._log_prob(density, "x", False), mode="eval")
+    ast.parse(text.log_prob(density, "x", False), mode="eval")
 
 
 @pytest.mark.parametrize("kind", [JaxValues, TorchValues])
