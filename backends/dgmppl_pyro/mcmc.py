@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dgmppl.backend import Array, Draws
 from dgmppl.errors import RunError
+from dgmppl_pyro.gradients import Scalar, ValueAndGradient, recorded
 from dgmppl_pyro.posterior import Posterior, Progress
 from dgmppl_pyro.program import mix
 
@@ -41,10 +42,11 @@ def run(
         names = ", ".join(posterior.points)
         raise RunError(f"{names}: a parameter without prior cannot be sampled; give it a prior, or use svi() or map()")
     chains = int(options["chains"])
+    energy = recorded(lambda z: -posterior.log_density(z), posterior.scattered(seed))
     results = []
     for chain in range(chains):
         report = None if progress is None else partial(_of_chain, progress, chain, chains)
-        results.append(_chain(algorithm, posterior, options, mix(seed, chain), report))
+        results.append(_chain(algorithm, posterior, energy, options, mix(seed, chain), report))
     draws = torch.stack([line for line, _ in results])
     statistics = {name: np.stack([table[name] for _, table in results]) for name in STATISTICS}
     notes = (f"{chains} chains, one after another on {draws.device.type}",)
@@ -90,7 +92,12 @@ def _kernel(algorithm: str, options: Mapping[str, Any], potential: Callable[[dic
 
 
 def _chain(
-    algorithm: str, posterior: Posterior, options: Mapping[str, Any], seed: int, progress: Progress | None
+    algorithm: str,
+    posterior: Posterior,
+    energy: ValueAndGradient,
+    options: Mapping[str, Any],
+    seed: int,
+    progress: Progress | None,
 ) -> tuple[Tensor, dict[str, Array]]:
     """One chain's draws [draws, D] and statistics [draws]; torch's global generator is as before afterwards."""
     warmup, total = int(options["warmup"]), int(options["warmup"]) + int(options["draws"])
@@ -98,7 +105,8 @@ def _chain(
 
     def potential(variables: dict[str, Tensor]) -> Tensor:
         evaluations[0] += 1
-        return -posterior.log_density(variables["z"])
+        value: Tensor = Scalar.apply(variables["z"], energy)
+        return value
 
     start, draws, table = posterior.scattered(seed), [], _Statistics()
     with torch.random.fork_rng(), pyro.validation_enabled(False):

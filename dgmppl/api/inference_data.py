@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dgmppl.api.inputs import Batch, of_part, own_units
 from dgmppl.errors import RunError
+from dgmppl.ir.parameters import initial_values
 from dgmppl.ir.program import Role
 from dgmppl.results import arviz, compat
 from dgmppl.results.evaluation import over_draws
@@ -140,8 +141,9 @@ def _prior(fit: Fit, name: str, batch: Batch, draws: int, seed: int) -> xr.Datas
         if fit.draws is not None or name == "prior":
             raise RunError(f"{program.name} has no emitted sampler of its prior, so the group {name!r} cannot be built")
         return _predictive(fit, batch, draws, seed)
+    start = initial_values(fit.program.compiled.module.parameters, seed)  # their places; the prior draws its own
     drawn = [
-        executable.call("prior", {}, batch.arrays, seed=seed * 1_000_003 + number, rows=batch.rows)
+        executable.call("prior", start, batch.arrays, seed=seed * 1_000_003 + number, rows=batch.rows)
         for number in range(draws)
     ]
     stacked = {key: np.stack([one[key] for one in drawn])[None] for key in drawn[0]}

@@ -12,13 +12,14 @@ from dgmppl.data.batching import Batches
 from dgmppl.data.check import check_against
 from dgmppl.data.describe import describe
 from dgmppl.data.load import DataSet, Part, load
-from dgmppl.spec import builder
 
 
 class _Package(ModuleType):
     """This package, callable."""
 
     def __call__(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        from dgmppl.spec import builder
+
         return builder.data(*arguments, **options)
 
 

@@ -67,7 +67,7 @@ class DensityPrinter(ABC):
         return result
 
     def log_prob(self, density: DensityValue, at: str, elementwise: bool) -> str:
-        """log p(at): a closed form where the runtimes have one, else the library's; summed over the event's own axes."""
+        """log p(at), summed over the event: a closed form where the runtimes have one, else the library's."""
         parameters = self.parameters(density)
         name = LOG_DENSITIES.get(density.family)
         if name is None:

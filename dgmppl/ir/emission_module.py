@@ -18,6 +18,7 @@ from dgmppl.ir.kernel import (
     Assign,
     Comment,
     Delta,
+    DensityValue,
     FactorStatement,
     Function,
     Group,
@@ -86,6 +87,11 @@ class ModulePrinter(ABC):
     @abstractmethod
     def deterministic(self, site: str, value: str, rank: int | None) -> str:
         """A deterministic site."""
+
+    def observed(self, density: DensityValue, column: str) -> str:
+        """The data of a site, as the library's density takes them; None where they are left out."""
+        del density
+        return column
 
     @abstractmethod
     def placeholder(self, column: str) -> str:
@@ -291,7 +297,7 @@ class ModulePrinter(ABC):
     def _sample(self, statement: Sample, printer: ValuePrinter, indent: int) -> list[str]:
         parts = [f'"{statement.site}"', printer.event(statement.density, statement.mask)]
         if statement.observed is not None:
-            parts.append(f"obs={statement.observed}")
+            parts.append(f"obs={self.observed(statement.density, statement.observed)}")
         family = DISTRIBUTIONS[statement.density.family]
         if family.dtype is Dtype.INTEGER and statement.density.family in _FINITE and self._latent(statement):
             parts.append('infer={"enumerate": "parallel"}')

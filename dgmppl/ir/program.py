@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-
-import networkx as nx
 
 from dgmppl.errors import InternalError
 from dgmppl.ir.bijectors import Bijector
 from dgmppl.ir.data import Column
 from dgmppl.ir.densities import Density
 from dgmppl.ir.expressions import Expression
+from dgmppl.ir.graphs import Digraph
 from dgmppl.ir.networks import Network
 from dgmppl.ir.settings import Train
 from dgmppl.ir.types import TensorType
@@ -135,14 +134,10 @@ class Program:
         return {site.name: site for site in self.guide}
 
     @cached_property
-    def graph(self) -> nx.DiGraph:
-        """The model's graph: an edge from each parent to its child; nodes carry `site`."""
-        return _graph(self.sites, known=frozenset())
-
-    @cached_property
-    def guide_graph(self) -> nx.DiGraph:
-        """The guide's graph; what it conditions on (observed sites, covariates) are nodes without a guide site."""
-        return _graph(self.guide, known=frozenset(self.by_name))
+    def graph(self) -> Digraph[str]:
+        """The names of the model's sites: an edge from each parent to its child."""
+        edges = ((parent, site.name) for site in self.sites for parent in site.parents if parent in self.by_name)
+        return Digraph(self.by_name, edges)
 
     def with_role(self, *roles: Role) -> tuple[Site, ...]:
         """The sites of these roles in generative order."""
@@ -161,13 +156,3 @@ class Program:
     def children(self, name: str) -> tuple[Site, ...]:
         """The sites that read `name`, in generative order."""
         return tuple(site for site in self.sites if name in site.parents)
-
-
-def _graph(sites: Iterable[Site], known: frozenset[str]) -> nx.DiGraph:
-    graph: nx.DiGraph = nx.DiGraph()
-    sites = tuple(sites)
-    for site in sites:
-        graph.add_node(site.name, site=site)
-    for site in sites:
-        graph.add_edges_from((parent, site.name) for parent in site.parents if parent in graph or parent in known)
-    return graph

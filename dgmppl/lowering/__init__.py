@@ -9,9 +9,10 @@ from pathlib import Path
 from dgmppl.ir.expressions import Call
 from dgmppl.ir.kernel import Function, Module
 from dgmppl.ir.program import Program
-from dgmppl.lowering.functions import decode_function, density_functions, loss_function, sample_function
+from dgmppl.lowering.functions import decode_function, density_functions, loss_function
 from dgmppl.lowering.groups import groups_of
 from dgmppl.lowering.programs import guide_function, model_function
+from dgmppl.lowering.sampling import encode_function, prior_function, sample_function
 from dgmppl.lowering.scope import unsupported
 from dgmppl.objectives.algebra import Derivation
 from dgmppl.objectives.printers import text
@@ -37,7 +38,8 @@ def lower(program: Program, derivation: Derivation) -> Module:
     players = derivation.objective.players if _by_gradient(derivation) else ()
     functions += [loss_function(program, groups, player) for player in players]
     functions += density_functions(program, groups, derivation)
-    functions += [sample_function(program, groups), decode_function(program, groups)]
+    functions += [encode_function(program, groups), sample_function(program, groups)]
+    functions += [prior_function(program, groups), decode_function(program, groups)]
     return Module(
         program,
         _heading(program, derivation),

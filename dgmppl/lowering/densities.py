@@ -5,6 +5,7 @@ from __future__ import annotations
 from dgmppl.errors import InternalError
 from dgmppl.ir.densities import Density, Elementary
 from dgmppl.ir.distributions import DISTRIBUTIONS
+from dgmppl.ir.emission_constants import folded
 from dgmppl.ir.kernel import DensityValue, Divergence, Draw, LogProb, Number
 from dgmppl.ir.program import Role, Site
 from dgmppl.ir.types import Dtype, Shape, TensorType
@@ -82,7 +83,7 @@ def log_prob(scope: Scope, site: Site, *, stop: bool = False, elementwise: bool 
     Entries that the data lack do not count: they are masked before the sum over the event.
     """
     density, like = density_of(scope, site, stop=stop)
-    value = lookup(scope, site.name)
+    value = _evaluated(density, lookup(scope, site.name))
     layout = Lowered(Number(0.0), (), like.batched or value.batched, Dtype.REAL, like.axes | value.axes)
     masked = _masked(scope, site)
     outer = site.typed.shape[: len(site.typed.shape) - DISTRIBUTIONS[density.family].event_rank]
@@ -93,6 +94,12 @@ def log_prob(scope: Scope, site: Site, *, stop: bool = False, elementwise: bool 
         mask = scope.mask(site.name)
         each = combine("mul", each, as_real(mask.with_value(mask.value, outer)))
     return each if elementwise else reduce_event(each, "sum")
+
+
+def _evaluated(density: DensityValue, value: Lowered) -> Lowered:
+    """The value at which a density is evaluated: integers become reals where no parameter's dtype would make them so."""
+    literal = any(isinstance(folded(parameter), Number) for _, parameter in density.parameters)
+    return as_real(value) if literal else value
 
 
 def _masked(scope: Scope, site: Site) -> bool:
@@ -116,18 +123,22 @@ def noise_kind(family: str) -> str:
     )
 
 
+def noise_shape(site: Site, kind: str) -> Shape:
+    """The event shape of a site's noise: one Gumbel per class for an integer, else one number per element."""
+    if kind != "gumbel" or site.typed.support.kind == "binary":
+        return site.typed.shape
+    states = site.typed.support.states
+    if states is None:
+        raise InternalError(f"{site.name!r} has no number of classes")
+    return (*site.typed.shape, states)
+
+
 def draw(scope: Scope, site: Site, *, stop: bool = False) -> Lowered:
     """A draw of a site as a function of its noise, bound to the site's name."""
     density, like = density_of(scope, site)
     kind = noise_kind(density.family)
-    shape: Shape = site.typed.shape
-    if kind == "gumbel" and DISTRIBUTIONS[density.family].event_rank == 0:
-        states = site.typed.support.states
-        if states is None:
-            raise InternalError(f"{site.name!r} has no number of classes")
-        shape = (*shape, states)
     plate = site.typed.plate
-    name = scope.draw_noise(site.name, kind, shape, plate)
+    name = scope.draw_noise(site.name, kind, noise_shape(site, kind), plate)
     axes = like.axes | ({PARTICLES} if scope.particles and plate == "data" else frozenset())
     sample = Lowered(Draw(density, name, span=site.span), site.typed.shape, plate is not None, site.typed.dtype, axes)
     if stop:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dgmppl.errors import InternalError
 from dgmppl.ir.densities import Deterministic
@@ -98,10 +100,9 @@ def _operation(scope: Scope, expression: Operation) -> Lowered:
         case "@":
             return _matmul(operands[0], operands[1])
         case operator if operator in _ARITHMETIC:
-            if operator in {"/", "*"} and any(operand.dtype is Dtype.REAL for operand in operands):
-                operands = [as_real(operand) for operand in operands]
-            dtype = Dtype.REAL if operator == "/" else None
-            return combine(_ARITHMETIC[operator], *operands, dtype=dtype)
+            real = operator == "/" or any(operand.dtype is Dtype.REAL for operand in operands)
+            operands = [as_real(operand) for operand in operands] if real else operands
+            return combine(_ARITHMETIC[operator], *operands, dtype=Dtype.REAL if real else None)
         case operator:
             return combine(_COMPARISON[operator], *operands, dtype=Dtype.BOOLEAN)
 
@@ -129,7 +130,7 @@ def _sequence(scope: Scope, expression: Sequence) -> Lowered:
     return _stack([lower_expression(scope, item) for item in expression.items], 0)
 
 
-def literal_array(expression: Expression) -> np.ndarray | None:  # type: ignore[type-arg]
+def literal_array(expression: Expression) -> NDArray[Any] | None:
     """The array that nested literal lists write out, or None."""
     match expression:
         case Literal(value=bool() | int() | float() as value):
@@ -144,7 +145,7 @@ def literal_array(expression: Expression) -> np.ndarray | None:  # type: ignore[
             return None
 
 
-def _nested(array: np.ndarray) -> object:  # type: ignore[type-arg]
+def _nested(array: NDArray[Any]) -> object:
     return tuple(map(_nested, array)) if array.ndim else array.item()
 
 
@@ -178,14 +179,19 @@ def apply_network(scope: Scope, expression: Apply) -> Lowered:
     return outputs[position]
 
 
+# A static index along one axis: a position, or (start, stop, step).
+Position: TypeAlias = "int | tuple[int | None, int | None, int | None]"
+_ALL: Position = (None, None, None)
+
 # ---- indices --------------------------------------------------------------------------------------------------------
 
 
 def _index(scope: Scope, expression: Index) -> Lowered:
     value = lower_expression(scope, expression.value)
     items = [_item(scope, item) for item in expression.items]
-    if all(not isinstance(item, Lowered) for item in items):
-        padded = [*items, *[(None, None, None)] * (value.rank - len(items))]
+    fixed: list[Position] = [item for item in items if not isinstance(item, Lowered)]
+    if len(fixed) == len(items):
+        padded = [*fixed, *[_ALL] * (value.rank - len(items))]
         shape = _sliced(value.shape, padded)
         return value.with_value(op("index", value.value, items=tuple(padded), rank=value.rank), shape)
     for position, item in enumerate(items):
@@ -198,7 +204,7 @@ def _index(scope: Scope, expression: Index) -> Lowered:
     return value
 
 
-def _item(scope: Scope, item: Expression) -> Lowered | int | tuple[int | None, int | None, int | None]:
+def _item(scope: Scope, item: Expression) -> Lowered | Position:
     match item:
         case Slice(start=start, stop=stop, step=step):
             bounds = [None if part is None else _static(part) for part in (start, stop, step)]
@@ -215,7 +221,7 @@ def _static(expression: Expression) -> int:
     return int(constant)
 
 
-def _sliced(shape: Shape, items: list[int | tuple[int | None, int | None, int | None]]) -> Shape:  # type: ignore[type-arg]
+def _sliced(shape: Shape, items: list[Position]) -> Shape:
     kept = [
         len(range(*slice(*item).indices(size)))
         for size, item in zip(shape, items, strict=True)

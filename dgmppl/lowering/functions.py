@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dgmppl.ir.kernel import Function, Group, Return, ReturnLoss, Value, Var
-from dgmppl.ir.program import Program, Role
-from dgmppl.lowering.densities import density_of, draw
-from dgmppl.lowering.expressions import lookup
+from dgmppl.ir.program import Program
+from dgmppl.lowering.densities import density_of
 from dgmppl.lowering.gaussian import linear_gaussian
 from dgmppl.lowering.layout import Lowered, combine, number, op, total
 from dgmppl.lowering.priors import log_prior
@@ -27,23 +26,6 @@ from dgmppl.objectives.algebra import (
     walk,
 )
 from dgmppl.objectives.printers import text
-
-
-def _finish(
-    scope: Scope, name: str, kind: str, doc: str, *, particles: int | None = None, owns: tuple[str, ...] = ()
-) -> Function:
-    return Function(
-        name,
-        kind,
-        tuple(scope.statements),
-        doc,
-        groups=tuple(scope.used_groups.items()),
-        columns=tuple(scope.columns.items()),
-        noise=tuple(scope.noise),
-        particles=particles,
-        owns=owns,
-    )
-
 
 # ---- losses ---------------------------------------------------------------------------------------------------------
 
@@ -65,7 +47,7 @@ def loss_function(program: Program, groups: dict[str, Group], player: Player) ->
     scope.statements.append(ReturnLoss(loss.value, tuple(report)))
     mathematics = " + ".join(text(term.expression) for term in player.terms).replace("+ −", "− ")
     doc = f"minimize  {mathematics}    (nats per datum)"
-    return _finish(scope, f"loss_{player.name}", "loss", doc, particles=count, owns=player.owns)
+    return scope.function(f"loss_{player.name}", "loss", doc, particles=count, owns=player.owns)
 
 
 def _report(scope: Scope) -> list[tuple[str, Value]]:
@@ -110,8 +92,6 @@ def density_functions(program: Program, groups: dict[str, Group], derivation: De
             result.append(posterior)
         if derivation.objective.log_joint is not None and not bounded:
             result.append(_log_joint(program, groups, likelihood, derivation.objective.log_joint))
-    if program.guide and all(site.density is not None for site in program.guide):
-        result.append(_encode(program, groups))
     return result
 
 
@@ -119,7 +99,7 @@ def _log_prob(program: Program, groups: dict[str, Group], likelihood: Term) -> F
     scope = Scope(program, groups)
     value = lower_term(scope, likelihood, Mode())
     scope.statements.append(Return((value.value,)))
-    return _finish(scope, "log_prob", "density", f"{text(likelihood)}: [B], nats, exact.")
+    return scope.function("log_prob", "density", f"{text(likelihood)}: [B], nats, exact.")
 
 
 def _bounds(program: Program, groups: dict[str, Group], likelihood: Term) -> list[Function]:
@@ -131,8 +111,8 @@ def _bounds(program: Program, groups: dict[str, Group], likelihood: Term) -> lis
     bound = f"{text(term)}, averaged over particles: [B], nats, a lower bound on log p in expectation."
     ratio = "log p(data, latents) - log q(latents | data), one per draw of the guide: [K, B], nats."
     return [
-        _finish(elbo, "elbo", "density", bound, particles=0),
-        _finish(weights, "log_weights", "density", ratio, particles=0),
+        elbo.function("elbo", "density", bound, particles=0),
+        weights.function("log_weights", "density", ratio, particles=0),
     ]
 
 
@@ -156,7 +136,7 @@ def _log_joint(program: Program, groups: dict[str, Group], likelihood: Term, joi
     value = lower_term(scope, likelihood, Mode())
     summed = Lowered(op("sum_all", value.value)) if value.batched else value
     scope.statements.append(Return((combine("add", prior, summed).value,)))
-    return _finish(scope, "log_joint", "density", "log p(parameters) + the sum over all data of log p: a scalar, nats.")
+    return scope.function("log_joint", "density", "log p(parameters) + the sum over all data of log p: a scalar, nats.")
 
 
 def _posterior(program: Program, groups: dict[str, Group], likelihood: Term) -> Function | None:
@@ -178,7 +158,7 @@ def _posterior(program: Program, groups: dict[str, Group], likelihood: Term) -> 
     if not names:
         return None
     scope.statements.append(Return(tuple(values), tuple(names)))
-    return _finish(scope, "posterior", "density", "the posterior of the latents that were integrated out, exact.")
+    return scope.function("posterior", "density", "the posterior of the latents that were integrated out, exact.")
 
 
 def _class_probabilities(scope: Scope, term: LogSum) -> list[tuple[str, Lowered]]:
@@ -215,32 +195,6 @@ def _gaussian_posterior(scope: Scope, term: LogIntegral) -> list[tuple[str, Valu
     return result
 
 
-def _encode(program: Program, groups: dict[str, Group]) -> Function:
-    """`encode`: draws of the guide, [K, B, *event] by site."""
-    scope = Scope(program, groups, particles=True)
-    draws = [(site.name, draw(scope, site).value) for site in program.guide if site.role is not Role.LEARNED]
-    scope.statements.append(Return(tuple(value for _, value in draws), tuple(name for name, _ in draws)))
-    return _finish(scope, "encode", "density", "draws of the latents from the guide: [K, B, *event].", particles=0)
-
-
-# ---- sampling -------------------------------------------------------------------------------------------------------
-
-
-def sample_function(program: Program, groups: dict[str, Group]) -> Function:
-    """`sample`: one ancestral draw per row, every random site of the model by name."""
-    scope = Scope(program, groups)
-    for site in program.sites:
-        if site.section == "model" and site.role in (Role.OBSERVED, Role.LATENT):
-            draw(scope, site)
-    random = [site.name for site in program.sites if site.section == "model" and scope.bound(site.name)]
-    deterministic = [site.name for site in program.sites if site.section == "model" and site.role is Role.DETERMINISTIC]
-    names = tuple(dict.fromkeys((*random, *deterministic)))
-    scope.statements.append(Return(tuple(lookup(scope, name).value for name in names), names))
-    return _finish(
-        scope, "sample", "sample", "one ancestral draw per row: every site of the model by name, [B, *event]."
-    )
-
-
 def decode_function(program: Program, groups: dict[str, Group]) -> Function | None:
     """`decode`: the observed sites' distribution parameters at given latents, as `x.logits`."""
     latents = [site for site in program.latents if program.children(site.name)]
@@ -257,4 +211,4 @@ def decode_function(program: Program, groups: dict[str, Group]) -> Function | No
             names.append(f"{site.name}.{name}")
             values.append(value)
     scope.statements.append(Return(tuple(values), tuple(names)))
-    return _finish(scope, "decode", "density", "parameters of the observed sites' distributions at given latents.")
+    return scope.function("decode", "density", "parameters of the observed sites' distributions at given latents.")

@@ -19,7 +19,7 @@ def model_function(program: Program, groups: dict[str, Group]) -> Function:
         if site.section == "parameters":
             _parameter(scope, site)
     _plate(scope, [site for site in program.sites if site.section == "model"])
-    return _program(scope, "model", "the generative story, as a program of the library.")
+    return scope.function("model", "program", "the generative story, as a program of the library.")
 
 
 def guide_function(program: Program, groups: dict[str, Group]) -> Function | None:
@@ -28,18 +28,7 @@ def guide_function(program: Program, groups: dict[str, Group]) -> Function | Non
         return None
     scope = Scope(program, groups, library=True)
     _plate(scope, [site for site in program.guide if site.role is not Role.LEARNED])
-    return _program(scope, "guide", "the variational posterior, as a program of the library.")
-
-
-def _program(scope: Scope, name: str, doc: str) -> Function:
-    return Function(
-        name,
-        "program",
-        tuple(scope.statements),
-        doc,
-        groups=tuple(scope.used_groups.items()),
-        columns=tuple(scope.columns.items()),
-    )
+    return scope.function("guide", "program", "the variational posterior, as a program of the library.")
 
 
 def _parameter(scope: Scope, site: Site) -> None:

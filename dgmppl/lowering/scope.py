@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from dgmppl.errors import UnsupportedError
 from dgmppl.ir.emission import RESERVED
-from dgmppl.ir.kernel import Assign, Comment, Group, Noise, Statement, Var
+from dgmppl.ir.kernel import Assign, Comment, Function, Group, Noise, Statement, Var
 from dgmppl.ir.program import Program, Site
 from dgmppl.ir.types import Dtype, TensorType
 from dgmppl.lowering.layout import PARTICLES, POINTS, Lowered
@@ -134,3 +134,19 @@ class Scope:
         if all(entry.name != site for entry in self.noise):
             self.noise.append(Noise(site, kind, shape, self.particles and plate == "data", plate))
         return site
+
+    def function(
+        self, name: str, kind: str, doc: str, *, particles: int | None = None, owns: tuple[str, ...] = ()
+    ) -> Function:
+        """The finished function."""
+        return Function(
+            name,
+            kind,
+            tuple(self.statements),
+            doc,
+            groups=tuple(self.used_groups.items()),
+            columns=tuple(self.columns.items()),
+            noise=tuple(self.noise),
+            particles=particles,
+            owns=owns,
+        )

@@ -10,28 +10,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import combinations
-
-import networkx as nx
+from typing import TypeAlias
 
 from dgmppl.ir.program import Role
 from dgmppl.objectives.algebra import LogDensity, walk
 from dgmppl.objectives.state import State
 
+Neighbours: TypeAlias = dict[str, set[str]]
 
-def moral_graph(state: State) -> nx.Graph[str]:
+
+def moral_graph(state: State) -> Neighbours:
     """A clique for every factor that is left: a site with what it is conditioned on, exact eliminations inside.
 
     Parameters stand outside: a guide of local latents is amortized over data, at given parameters.
     """
     structure = state.structure
     parameters = {site.name for site in structure.program.with_role(Role.PARAMETER)}
-    graph: nx.Graph[str] = nx.Graph()
-    graph.add_nodes_from(structure.variables)
+    graph: Neighbours = {name: set() for name in structure.variables}
     for factor in state.factors:
         densities = [term for term in walk(factor.term) if isinstance(term, LogDensity)]
         names = {name for term in densities for name in (term.site, *term.names, *term.given)}
-        graph.add_edges_from(combinations(sorted(names - parameters - set(state.eliminated)), 2))
+        _join(graph, names - parameters - set(state.eliminated))
     return graph
+
+
+def _join(graph: Neighbours, names: set[str]) -> None:
+    """Make a clique of some nodes."""
+    for name in names:
+        graph.setdefault(name, set()).update(names - {name})
 
 
 def invert(state: State, latents: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
@@ -52,13 +58,13 @@ def invert(state: State, latents: Iterable[str]) -> Mapping[str, tuple[str, ...]
         ready = [name for name in names if name not in conditions and parents[name] <= set(conditions)]
         # Of equals the last one of the spec goes first, so that the guide samples in the spec's order.
         name = min(reversed(ready), key=lambda candidate: _fill(graph, candidate, conditions))
-        neighbours = [other for other in graph.neighbors(name) if other not in conditions]
-        conditions[name] = state.structure.ordered(set(neighbours))
-        graph.add_edges_from(combinations(neighbours, 2))
+        neighbours = graph[name] - set(conditions)
+        conditions[name] = state.structure.ordered(neighbours)
+        _join(graph, neighbours)
     return dict(reversed(conditions.items()))
 
 
-def _fill(graph: nx.Graph[str], name: str, eliminated: Iterable[str]) -> int:
+def _fill(graph: Neighbours, name: str, eliminated: Iterable[str]) -> int:
     """How many edges eliminating a node would add."""
-    neighbours = [other for other in graph.neighbors(name) if other not in set(eliminated)]
-    return sum(not graph.has_edge(a, b) for a, b in combinations(neighbours, 2))
+    neighbours = graph[name].difference(eliminated)
+    return sum(b not in graph[a] for a, b in combinations(neighbours, 2))

@@ -359,7 +359,7 @@ model:
   y: Normal(h(a), 1)
 """
     program = completed(text)
-    graph = program.graph
+    graph = nx.DiGraph(program.graph.edges)
     known = {"x", "y"}
     earlier = set(known)
     for site in program.guide:

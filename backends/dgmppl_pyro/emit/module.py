@@ -11,7 +11,7 @@ from dgmppl.ir.emission import constraint
 from dgmppl.ir.emission_layout import docstring, wrap
 from dgmppl.ir.emission_module import ModulePrinter
 from dgmppl.ir.emission_names import class_name, identifier
-from dgmppl.ir.kernel import Function, Group
+from dgmppl.ir.kernel import DensityValue, Function, Group
 from dgmppl_pyro.emit.networks import TorchNetworks
 from dgmppl_pyro.emit.values import TorchValues
 
@@ -160,9 +160,19 @@ class PyroPrinter(ModulePrinter):
         event = "" if rank is None else f", event_dim={rank}"
         return f'pyro.deterministic("{site}", {value}{event})'
 
+    def observed(self, density: DensityValue, column: str) -> str:
+        """The data of a site; reals where torch would compute with integers as float32, or not at all."""
+        if density.family not in _REAL_DATA:
+            return column
+        return f"None if {column} is None else {column}.to(like.dtype)"
+
     def placeholder(self, column: str) -> str:
         """A real tensor on a column's device, where nothing real-valued is at hand."""
         return f"torch.zeros((), device={column}.device)" if column else "torch.zeros(())"
+
+
+# Families of integers with whose values the library computes; the others' values are indices.
+_REAL_DATA = frozenset({"Bernoulli", "Binomial", "Geometric", "NegativeBinomial", "Poisson"})
 
 
 def _attribute(group: Group) -> str:

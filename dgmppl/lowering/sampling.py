@@ -1,0 +1,82 @@
+"""Emitted functions that draw: from the model, from the prior of its parameters, from the guide."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dgmppl.ir.densities import FlatPrior
+from dgmppl.ir.kernel import DensityValue, Draw, Function, Group, Number, Return
+from dgmppl.ir.program import Program, Role, Site
+from dgmppl.lowering.densities import density_of, draw, noise_kind, noise_shape
+from dgmppl.lowering.expressions import lookup
+from dgmppl.lowering.layout import Lowered, op
+from dgmppl.lowering.priors import level_scope
+from dgmppl.lowering.scope import Scope
+
+
+def sample_function(program: Program, groups: dict[str, Group]) -> Function:
+    """`sample`: one ancestral draw per row, every site of the model by name."""
+    scope = Scope(program, groups)
+    names = _story(scope)
+    scope.statements.append(Return(tuple(lookup(scope, name).value for name in names), names))
+    doc = "one ancestral draw per row: every site of the model by name, [B, *event]."
+    return scope.function("sample", "sample", doc)
+
+
+def prior_function(program: Program, groups: dict[str, Group]) -> Function | None:
+    """`prior`: the parameters from their priors, then the model; None where some parameter has no proper prior."""
+    parameters = program.with_role(Role.PARAMETER)
+    if not parameters or program.networks or program.bijectors or program.with_role(Role.LEARNED):
+        return None
+    if any(isinstance(site.density, FlatPrior) for site in parameters):
+        return None
+    scope = Scope(program, groups, library=True)
+    for site in parameters:
+        scope.bind(site.name, _parameter(scope, site))
+    names = (*(site.name for site in parameters), *_story(scope))
+    scope.statements.append(Return(tuple(lookup(scope, name).value for name in names), names))
+    doc = "the parameters from their priors, then one draw per row: every site by name."
+    return scope.function("prior", "sample", doc)
+
+
+def encode_function(program: Program, groups: dict[str, Group]) -> Function | None:
+    """`encode`: draws of the guide, [K, B, *event] by site; None without a guide."""
+    if not program.guide:
+        return None
+    scope = Scope(program, groups, particles=True)
+    drawn = [(site.name, draw(scope, site).value) for site in program.guide if site.role is not Role.LEARNED]
+    scope.statements.append(Return(tuple(value for _, value in drawn), tuple(name for name, _ in drawn)))
+    return scope.function("encode", "density", "draws of the latents from the guide: [K, B, *event].", particles=0)
+
+
+def _story(scope: Scope) -> tuple[str, ...]:
+    """Draws the model's sites in generative order; the names of all of them, deterministic ones included."""
+    sites = [site for site in scope.program.sites if site.section == "model"]
+    for site in sites:
+        if site.role in (Role.OBSERVED, Role.LATENT):
+            draw(scope, site)
+    return tuple(site.name for site in sites if scope.bound(site.name) or site.role is Role.DETERMINISTIC)
+
+
+def _parameter(scope: Scope, site: Site) -> Lowered:
+    """One draw of a parameter; of all copies at once for a level's."""
+    with level_scope(scope, site):
+        density, _ = density_of(scope, site)
+    copies = (len(scope.program.levels[site.level]),) if site.level else ()
+    kind = noise_kind(density.family)
+    if copies and kind == "library":
+        density = _spread(density, copies)
+    name = scope.draw_noise(site.name, kind, (*copies, *noise_shape(site, kind)), None)
+    shape = (*copies, *site.typed.shape)
+    return scope.assign(site.name, Lowered(Draw(density, name, span=site.span), shape, False, site.typed.dtype))
+
+
+def _spread(density: DensityValue, copies: tuple[int, ...]) -> DensityValue:
+    """The density with its first parameter broadcast over the copies, so that each is drawn by itself."""
+    (name, value), *others = density.parameters
+    shape = (*copies, *density.shape)
+    if isinstance(value, Number):
+        wide = op("fill", value=float(value.value), shape=shape)
+    else:
+        wide = op("broadcast", value, shape=shape)
+    return replace(density, parameters=((name, wide), *others))
