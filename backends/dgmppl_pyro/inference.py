@@ -9,10 +9,10 @@ from dgmppl.errors import UnsupportedError
 from dgmppl.ir.expressions import Call
 from dgmppl.ir.options import ENGINES
 from dgmppl.source import Diagnostic
-from dgmppl_pyro import mcmc, modes, variational
+from dgmppl_pyro import declared_guides, mcmc, modes, variational
 from dgmppl_pyro.devices import limit_threads, scope
 from dgmppl_pyro.options import bind, spell
-from dgmppl_pyro.posterior import Posterior, Progress, require_joint
+from dgmppl_pyro.posterior import Posterior, Progress, has_joint, require_joint
 from dgmppl_pyro.program import Program
 
 
@@ -31,7 +31,7 @@ def infer(
 
     Raises:
         RunError: an option is unknown, or no finite starting point was found.
-        UnsupportedError: the engine is the other backend's.
+        UnsupportedError: the engine is the other backend's, or needs local latents summed or integrated out.
     """
     options = bind(engine, ENGINES, "inference engine")
     name = engine.function
@@ -40,13 +40,17 @@ def infer(
     if name not in _HERE:
         message = f"{name}() is not on the pyro backend, which has {', '.join(_HERE)}; numpyro has it"
         raise UnsupportedError([Diagnostic("not-lowered", message, engine.span, fix="--backend numpyro")])
-    require_joint(program, name)
+    declared = name == "svi" and not has_joint(program) and program.module.function("guide") is not None
+    if not declared:
+        require_joint(program, name)
     noncentered = tuple(options.get("reparameterize") or ())
     with limit_threads(device.threads or 1), scope(replace(device, threads=None)):
         posterior = Posterior(
             program, data, seed=seed, device=device, everything=name == "map", reparameterize=noncentered
         )
         match name:
+            case "svi" if declared:
+                draws = declared_guides.run(posterior, options, seed, progress)
             case "svi":
                 draws = variational.run(posterior, options, seed, progress)
             case "laplace":

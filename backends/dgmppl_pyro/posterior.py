@@ -83,9 +83,32 @@ class Posterior:
         )
         self._noncentered = [NonCentered(program.module, name, self._place, self._dtype) for name in reparameterize]
 
+    @property
+    def program(self) -> Program:
+        """The emitted program."""
+        return self._program
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parameters in z, by canonical name."""
+        return tuple(self._random)
+
+    def library(self) -> Any:
+        """The emitted `model` and `guide` on the tensors of this posterior."""
+        return self._program.namespace.Program(self._groups)
+
+    def arguments(self, rows: Tensor | None = None) -> dict[str, Any]:
+        """The library programs' arguments for the data of some rows, scaled to all of them; None for all rows."""
+        batch = self._data if rows is None else self._program.select(self._data, rows)
+        return self._program.arguments(batch, self.rows)
+
     def start(self) -> Tensor:
         """The z at the parameters' initial values."""
         return torch.cat([raw.reshape(-1) for raw in self._random.values()])
+
+    def start_values(self) -> Flat:
+        """The parameters in z at their initial values, constrained, by canonical name."""
+        return self._program.tree.constrain(self._random)
 
     def scattered(self, seed: int) -> Tensor:
         """A z with finite density and gradient, uniform in (-2, 2) per coordinate.
@@ -197,13 +220,18 @@ def random(program: Program, group: str) -> bool:
     return program.tree.groups_by_name[group].kind == "prior" or (network is not None and network.prior is not None)
 
 
+def has_joint(program: Program) -> bool:
+    """Whether the joint density of parameters and data is there in closed form: no local latent stands between them."""
+    return program.module.function("log_joint") is not None
+
+
 def require_joint(program: Program, engine: str) -> None:
     """Checks that the joint density of parameters and data is there in closed form.
 
     Raises:
         UnsupportedError: a local latent stands between them.
     """
-    if program.module.function("log_joint") is None:
+    if not has_joint(program):
         latents = ", ".join(site.name for site in program.module.program.latents)
         site = next(iter(program.module.program.latents), None)
         message = f"{engine}() on the pyro backend needs the latents ({latents}) summed or integrated out exactly"

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dgmppl.backend import Arrays
 from dgmppl.errors import InternalError, RunError
+from dgmppl.ir.emission_programs import data_plate, program_columns
 from dgmppl.ir.kernel import Function, Module
 from dgmppl_pyro.parameters import Groups, Tree, to_device
 
@@ -81,6 +82,13 @@ class Program:
     def columns(self, batch: Arrays, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
         """Data columns on the device."""
         return {name: to_device(column, dtype, device) for name, column in batch.items()}
+
+    def arguments(self, batch: Mapping[str, Tensor], rows: int) -> dict[str, Any]:
+        """A batch as keyword arguments of the library programs; log densities of data rows are scaled by `rows` / B."""
+        programs = tuple(function for function in self.module.functions if function.kind == "program")
+        names = program_columns(programs)
+        sizes = {} if data_plate(programs) is None else {"rows": rows}
+        return {**{names[column]: values for column, values in batch.items() if column in names}, **sizes}
 
     def varies(self, column: str) -> bool:
         """Whether a data column (or mask) has one line per data row, rather than one per level."""

@@ -51,10 +51,14 @@ def run(posterior: Posterior, options: Mapping[str, Any], seed: int, progress: P
     Raises:
         RunError: the family is unknown, or the ELBO became infinite or NaN.
     """
-    with _isolated(mix(seed)):
+    with isolated(mix(seed)):
         model = _model(posterior)
-        guide = _guide(model, posterior, *family(options["guide"]))
-        trace = _maximize(model, guide, posterior, options, seed, progress)
+        guide = automatic(model, {"z": posterior.start()}, *family(options["guide"]))
+        guide(None)
+        guide.to(posterior.start())
+        elbo = Trace_ELBO(num_particles=int(options["particles"]))
+        leaves = [*guide.parameters(), *posterior.points.values()]
+        trace = maximize(lambda rows: elbo.differentiable_loss(model, guide, rows), leaves, posterior, options, seed, progress)
         with torch.no_grad():
             fitted = guide.get_posterior()
             draws = fitted.sample((int(options["draws"]),))
@@ -64,7 +68,7 @@ def run(posterior: Posterior, options: Mapping[str, Any], seed: int, progress: P
 
 
 @contextmanager
-def _isolated(seed: int) -> Iterator[None]:
+def isolated(seed: int) -> Iterator[None]:
     """Pyro with parameters of its own and torch with a seed of its own; both globals are as before afterwards."""
     local = pyro.settings.context(module_local_params=True)
     with torch.random.fork_rng(), pyro.get_param_store().scope(), pyro.validation_enabled(False), local:
@@ -83,9 +87,19 @@ def _model(posterior: Posterior) -> Callable[[Tensor | None], None]:
     return model
 
 
-def _guide(model: Callable[..., None], posterior: Posterior, kind: str, options: Mapping[str, Any]) -> Any:
-    """An automatic guide over z, set up."""
-    place = autoguide.init_to_value(values={"z": posterior.start()})
+def automatic(model: Callable[..., Any], start: Mapping[str, Tensor], kind: str, options: Mapping[str, Any]) -> Any:
+    """An automatic guide over all latents of a Pyro program.
+
+    Args:
+        model: the program.
+        start: constrained values of its latents, where the guide is to be centred at first.
+        kind: the family's name.
+        options: of the family.
+
+    Raises:
+        RunError: there is no such family.
+    """
+    place = autoguide.init_to_value(values=dict(start))
     families: dict[str, Callable[[], Any]] = {
         "mean_field": lambda: autoguide.AutoDiagonalNormal(model, place, SCALE),
         "low_rank": lambda: autoguide.AutoLowRankMultivariateNormal(model, place, SCALE, options.get("rank")),
@@ -94,34 +108,38 @@ def _guide(model: Callable[..., None], posterior: Posterior, kind: str, options:
     }
     if kind not in families:
         raise RunError(f"svi has no guide family {kind!r} on pyro; it has {', '.join(families)}")
-    guide = families[kind]()
-    guide(None)
-    return guide.to(posterior.start())
+    return families[kind]()
 
 
-def _maximize(
-    model: Callable[..., None],
-    guide: Any,
+def maximize(
+    loss_of: Callable[[Tensor | None], Tensor],
+    leaves: list[Tensor],
     posterior: Posterior,
     options: Mapping[str, Any],
     seed: int,
     progress: Progress | None,
 ) -> Array:
-    """Moves the guide, and the parameters without a prior; returns the ELBO of each step in nats.
+    """Moves tensors downhill; returns the ELBO of each step in nats.
+
+    Args:
+        loss_of: the negative ELBO, in nats, of a batch: row numbers, or None for all rows.
+        leaves: what moves.
+        posterior: for its training settings and the number of its rows.
+        options: of the engine.
+        seed: of the batches.
+        progress: called now and then.
 
     Raises:
         RunError: the ELBO is infinite or NaN.
     """
     train, steps = posterior.train, int(options["steps"])
-    leaves = [*guide.parameters(), *posterior.points.values()]
     movers, factor = optimizers([(train.optimizer, leaves)]), schedule_factor(train.schedule, steps)
-    elbo = Trace_ELBO(num_particles=int(options["particles"]))
     lines = shuffled(posterior.rows, train.batch_size, steps, seed)
     trace, length = np.zeros(steps), -(-steps // BLOCKS)
     for start in range(0, steps, length):
         losses = []
         for step in range(start, min(start + length, steps)):
-            loss = elbo.differentiable_loss(model, guide, lines[step])
+            loss = loss_of(lines[step])
             _descend(loss, leaves, movers, train, 1.0 if factor is None else factor(step))
             losses.append(loss.detach())
         done = start + len(losses)

@@ -1,4 +1,4 @@
-"""The data layer: sources, transforms, splits, checks against the model, and batches.
+"""The data layer: sources, transforms, splits and batches.
 
 The language's constructor of a data entry has this package's name, and Python sets a package as an attribute of its
 parent when it is imported; so the package can be called: `dg.data("digits.images")`.
@@ -9,7 +9,6 @@ from types import ModuleType
 from typing import Any
 
 from dgmppl.data.batching import Batches
-from dgmppl.data.check import check_against
 from dgmppl.data.describe import describe
 from dgmppl.data.load import DataSet, Part, load
 
@@ -25,4 +24,4 @@ class _Package(ModuleType):
 
 sys.modules[__name__].__class__ = _Package
 
-__all__ = ["Batches", "DataSet", "Part", "check_against", "describe", "load"]
+__all__ = ["Batches", "DataSet", "Part", "describe", "load"]

@@ -127,7 +127,7 @@ def _joined(declaration: DataDeclaration, train: Found, test: Found) -> Array:
 def _encoded(declaration: DataDeclaration, found: Found, array: Array) -> Values:
     declared = support_option(declaration)
     try:
-        values = encode(array, support=found.support, fields=found.fields)
+        values = encode(array, support=found.support, fields=found.fields, narrow=True)
     except ValuesError as problem:
         raise refusal(problem.code, problem.message, declaration) from problem
     if declared is not None:
@@ -148,7 +148,8 @@ def check_declared(declaration: DataDeclaration, values: Values, declared: Suppo
         SpecError: with the first such row.
     """
     outside = violations(values.array, declared)
-    outside &= values.mask.all(axis=-1) if outside.ndim < values.array.ndim else values.mask
+    if values.observed is not None:
+        outside &= values.mask.all(axis=-1) if outside.ndim < values.array.ndim else values.mask
     if not outside.any():
         return
     position = tuple(np.argwhere(outside)[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -98,7 +98,8 @@ def load(declarations: Sequence[DataDeclaration], bindings: Bindings | None = No
     ]
     if unbound:
         raise SpecError([problem for declaration in unbound for problem in _unbound(declaration)])
-    return _data_set(redrawn(assembled, seed), schema_of(assembled))
+    draws = any(transform.random for item in assembled.items.values() for transform in item.transforms)
+    return _data_set(redrawn(assembled, seed) if draws else assembled, schema_of(assembled))
 
 
 def _unbound(declaration: DataDeclaration) -> list[Diagnostic]:
@@ -122,15 +123,18 @@ def _data_set(assembled: Assembled, schema: DataSchema) -> DataSet:
 
 def _part(assembled: Assembled, rows: Rows) -> Part:
     def chosen(item: Item, array: Array) -> Array:
-        return array[rows] if item.row_wise and len(array) > 1 else array
+        return array[rows] if item.row_wise and 1 < len(array) != len(rows) else array
 
     items = assembled.items
     values: Mapping[str, Values] = assembled.values
     return Part(
         indices=rows,
-        arrays={name: np.ascontiguousarray(chosen(item, values[name].array)) for name, item in items.items()},
+        arrays={
+            name: np.ascontiguousarray(replace(values[name], array=chosen(item, values[name].array)).wide)
+            for name, item in items.items()
+        },
         masks={
             name: chosen(item, values[name].mask) for name, item in items.items() if values[name].observed is not None
         },
-        raw={name: chosen(item, item.raw.with_gaps()) for name, item in items.items()},
+        raw={name: replace(item.raw, array=chosen(item, item.raw.with_gaps())).wide for name, item in items.items()},
     )

@@ -56,7 +56,7 @@ def _evaluate(node: Expression, sources: Mapping[str, Values]) -> Array:
         case Literal(value=bool() | int() | float() as value):
             return np.asarray([value])
         case Name(id=name):
-            return _source(node, name, sources).array
+            return _source(node, name, sources).wide
         case Operation(operator=operator, operands=operands):
             return _operate(node, operator, [_evaluate(part, sources) for part in operands])
         case Sequence(items=items):

@@ -278,7 +278,7 @@ _FITTERS: dict[str, tuple[Callable[[Input], Fitted], tuple[str, ...]]] = {
 def apply(transform: Transform, values: Values, noise: np.random.Generator) -> Values:
     """The transformed values: zero again where an entry is missing."""
     with np.errstate(all="ignore"):  # zeros that stand for missing entries may lie outside the domain
-        array = transform.forward(values.array, noise)
+        array = transform.forward(values.array if transform.exact else values.wide, noise)
     observed = None if values.observed is None else transform.mask(values.observed)
     if observed is not None:
         array = np.where(observed, array, np.zeros((), dtype=array.dtype))

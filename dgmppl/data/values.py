@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,6 +15,9 @@ from dgmppl.ir.types import BINARY, REAL, Dtype, Support, integer
 Array: TypeAlias = npt.NDArray[Any]
 
 _NUMBERS = (bool, int, float, np.number, np.bool_)
+
+# Elements that are looked at together, so that intermediate results stay in the cache.
+_CHUNK = 65_536
 
 # Above this many distinct values an integer column is a measurement, not a level index.
 _LEVELS_CAP = 100_000
@@ -37,7 +41,7 @@ class Values:
     """The values of one source.
 
     Attributes:
-        array: `[rows, *event]`, float64 or int64, zero where an entry is missing.
+        array: `[rows, *event]`, real or integer, zero where an entry is missing; those of a source keep its width.
         observed: where an entry is there, of the same shape; None where all are.
         labels: what the codes of a string column stand for.
         support: what the source implies; None where it implies nothing beyond the element type.
@@ -61,13 +65,18 @@ class Values:
         return element_type(self.array)
 
     @property
+    def wide(self) -> Array:
+        """The array as float64 or int64, in which arithmetic does not overflow."""
+        return self.array.astype(np.float64 if self.array.dtype.kind == "f" else np.int64, copy=False)
+
+    @property
     def mask(self) -> Array:
-        """`observed`, spelt out."""
-        return np.ones(self.array.shape, dtype=bool) if self.observed is None else self.observed
+        """`observed`, spelt out; every element is one bit of memory where all are."""
+        return np.broadcast_to(np.True_, self.array.shape) if self.observed is None else self.observed
 
     def with_gaps(self) -> Array:
         """The array with NaN where an entry is missing."""
-        return self.array if self.observed is None else np.where(self.observed, self.array, np.nan)
+        return self.array if self.observed is None else np.where(self.observed, self.wide, np.nan)
 
 
 def element_type(array: Array) -> Dtype:
@@ -117,8 +126,16 @@ def _leaves(rows: Any) -> list[Any]:
     return [leaf for row in rows for leaf in _leaves(row)] if isinstance(rows, list) else [rows]
 
 
-def encode(array: Array, *, support: Support | None = None, fields: tuple[str, ...] | None = None) -> Values:
-    """An array of any kind as `Values`: whole numbers become int64, labels sorted codes, gaps a mask.
+def encode(
+    array: Array, *, support: Support | None = None, fields: tuple[str, ...] | None = None, narrow: bool = False
+) -> Values:
+    """An array of any kind as `Values`: whole numbers become integers, labels sorted codes, gaps a mask.
+
+    Args:
+        array: numbers or labels.
+        support: what the source implies.
+        fields: the names of the table columns on the last axis.
+        narrow: numbers of fewer than 64 bits stay as they are; else they become int64 or float64.
 
     Raises:
         ValuesError: for infinite values, or values that are neither numbers nor labels.
@@ -131,25 +148,38 @@ def encode(array: Array, *, support: Support | None = None, fields: tuple[str, .
         return _labelled(array)
     if array.dtype.kind in "bui":
         bound = integer(256) if array.dtype == np.uint8 else None
-        return Values(array.astype(np.int64), support=support or bound, fields=fields)
+        kept = narrow and array.dtype.kind != "b" and array.dtype.itemsize < 8
+        return Values(array if kept else array.astype(np.int64), support=support or bound, fields=fields)
     if array.dtype.kind != "f":
         raise ValuesError("data-type", f"the values are of type {array.dtype}, which is neither a number nor a label")
-    return _real(array.astype(np.float64), support, fields)
+    return _real(array if narrow and array.dtype.itemsize < 8 else array.astype(np.float64), support, fields)
 
 
 def _real(array: Array, support: Support | None, fields: tuple[str, ...] | None) -> Values:
-    observed = ~np.isnan(array)
-    filled = np.where(observed, array, 0.0)
-    if not np.isfinite(filled).all():
-        row = int(np.argwhere(~np.isfinite(filled))[0][0]) + 1
-        raise ValuesError("data-support", f"row {row} holds an infinite value")
-    whole = bool((filled == np.floor(filled)).all() and (np.abs(filled) < 2.0**53).all())
-    return Values(
-        filled.astype(np.int64) if whole else filled,
-        None if observed.all() else observed,
-        support=support,
-        fields=fields,
-    )
+    missing = np.isnan(array)
+    observed = ~missing if missing.any() else None
+    filled = array if observed is None else np.where(observed, array, array.dtype.type(0))
+    infinite = first(filled, np.isinf)
+    if infinite is not None:
+        raise ValuesError("data-support", f"row {infinite[0] + 1} holds an infinite value")
+    whole = first(filled, lambda part: (part != np.floor(part)) | (np.abs(part) >= 2.0**53)) is None
+    return Values(filled.astype(np.int64) if whole else filled, observed, support=support, fields=fields)
+
+
+def first(array: Array, holds: Callable[[Array], Array]) -> tuple[int, ...] | None:
+    """The position of the first element for which a condition holds; the array is read in parts."""
+    for part, flat in chunks(array):
+        found = np.flatnonzero(holds(flat))
+        if found.size:
+            return tuple(int(place) for place in np.unravel_index(part + int(found[0]), array.shape))
+    return None
+
+
+def chunks(array: Array) -> Iterator[tuple[int, Array]]:
+    """Consecutive pieces of the flattened array, and where each starts."""
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _CHUNK):
+        yield start, flat[start : start + _CHUNK]
 
 
 def _objects(array: Array) -> Array:
@@ -179,7 +209,8 @@ def as_support(values: Values, support: Support | None) -> Values:
     """The values with the element type of a declared support; labels keep the support of their codes."""
     if support is None or values.labels is not None:
         return values
-    array = values.array if support.discrete else values.array.astype(np.float64)
+    real = values.array.dtype.kind == "f"
+    array = values.array if support.discrete or real else values.array.astype(np.float64)
     return Values(array, values.observed, values.labels, support, values.fields)
 
 
@@ -213,7 +244,6 @@ def violations(array: Array, support: Support) -> Array:
 
     Bounds of an interval that are other parameters are not checked.
     """
-    fractional = array != np.floor(array)
     match support.kind:
         case "positive":
             return np.asarray(array <= 0)
@@ -224,16 +254,24 @@ def violations(array: Array, support: Support) -> Array:
         case "binary":
             return np.asarray((array != 0) & (array != 1))
         case "count":
-            return np.asarray((array < 0) | fractional)
+            return np.asarray((array < 0) | _fractional(array))
         case "integer" if support.size is not None:
-            return np.asarray((array < 0) | (array >= support.size) | fractional)
+            return np.asarray((array < 0) | (array >= support.size) | _fractional(array))
         case "interval":
             low = -np.inf if support.low is None else support.low
             high = np.inf if support.high is None else support.high
             return np.asarray((array < low) | (array > high))
         case "simplex" if array.ndim >= 2:
-            off = np.abs(array.sum(axis=-1) - 1.0) > 1e-6 * array.shape[-1]
-            return np.asarray(off | (array < 0).any(axis=-1))
+            return np.asarray(off_simplex(array) | (array < 0).any(axis=-1))
         case "ordered" | "positive_ordered" if array.ndim >= 2:
             return np.asarray((np.diff(array, axis=-1) <= 0).any(axis=-1))
     return np.zeros(array.shape, dtype=bool)
+
+
+def off_simplex(array: Array) -> Array:
+    """Where a vector does not sum to 1, up to rounding: `[rows, *event]` without the last axis."""
+    return np.asarray(np.abs(array.sum(axis=-1, dtype=np.float64) - 1.0) > 1e-6 * array.shape[-1])
+
+
+def _fractional(array: Array) -> Array:
+    return array != np.floor(array) if array.dtype.kind == "f" else np.zeros(array.shape, dtype=bool)

@@ -15,7 +15,7 @@ DISTINCT_CAP = 1000
 
 @dataclass(frozen=True, slots=True)
 class Extreme:
-    """An extreme value of a column, and the row in which it first stands, counted from 1."""
+    """A telling value of a column, and the row in which it first stands, counted from 1."""
 
     value: float
     row: int
@@ -47,6 +47,8 @@ class Column:
         fields: the names of the table columns that the last axis holds.
         lowest: the smallest value that the model sees; None where nothing is known.
         highest: the largest one.
+        fractional: the first value that is no integer; None where there is none, or nothing is known.
+        off_simplex: the sum of the first vector of values in [0, 1] that do not sum to 1; None where there is none.
         distinct: how many distinct values there are, at most `DISTINCT_CAP`.
         span: where the source is declared.
     """
@@ -71,6 +73,8 @@ class Column:
     fields: tuple[str, ...] | None = None
     lowest: Extreme | None = field(default=None, compare=False)
     highest: Extreme | None = field(default=None, compare=False)
+    fractional: Extreme | None = field(default=None, compare=False)
+    off_simplex: Extreme | None = field(default=None, compare=False)
     distinct: int | None = None
     span: Span | None = field(default=None, compare=False, repr=False)
 

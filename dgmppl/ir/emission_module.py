@@ -10,7 +10,7 @@ from typing import ClassVar
 from dgmppl.ir.distributions import DISTRIBUTIONS
 from dgmppl.ir.emission import ValuePrinter, constraint, unsupported
 from dgmppl.ir.emission_layout import annotated, docstring, remark, spaced, wrap
-from dgmppl.ir.emission_names import RESERVED, class_name
+from dgmppl.ir.emission_names import RESERVED, class_names
 from dgmppl.ir.emission_networks import NetworkPrinter
 from dgmppl.ir.emission_programs import data_plate, names_of, prior_density, samples, signature, size_lines
 from dgmppl.ir.emission_shapes import Shapes
@@ -68,6 +68,7 @@ class ModulePrinter(ABC):
         """Starts the text of a module."""
         self.module = module
         self.groups: dict[str, Group] = {group.name: group for group in module.groups}
+        self.classes = class_names(group.name for group in module.groups if group.kind == "network")
         self.programs = tuple(function for function in module.functions if function.kind == "program")
 
     # ---- what the libraries write differently -----------------------------------------------------------------------
@@ -149,9 +150,9 @@ class ModulePrinter(ABC):
                 span = self.module.program.bijectors[group.name].span
                 raise unsupported(f"the bijector {group.name!r}", span, self.backend)
         for network in networks:
-            yield self.networks.lines(network)
+            yield self.networks.lines(network, self.classes[network.name])
         if networks:
-            table = ", ".join(f'"{network.name}": {class_name(network.name)}' for network in networks)
+            table = ", ".join(f'"{network.name}": {self.classes[network.name]}' for network in networks)
             yield wrap(f"NETWORKS = {{{table}}}")
         yield self.initial()
         for function in self.programs:
@@ -295,6 +296,9 @@ class ModulePrinter(ABC):
         return [*first, *wrap(f"return {name}, state, {{{', '.join(entries)}}}", indent)]
 
     def _sample(self, statement: Sample, printer: ValuePrinter, indent: int) -> list[str]:
+        if statement.density.family == FLAT:
+            flat = f'{self.library}.sample("{statement.site}", {self._improper(statement)})'
+            return wrap(f"{printer.variable(statement.variable or statement.site)} = {flat}", indent)
         parts = [f'"{statement.site}"', printer.event(statement.density, statement.mask)]
         if statement.observed is not None:
             parts.append(f"obs={self.observed(statement.density, statement.observed)}")
@@ -309,6 +313,15 @@ class ModulePrinter(ABC):
         if given == target:
             return [*wrap(f"if {given} is None:", indent), *wrap(f"{target} = {call}", indent + 1)]
         return wrap(f"{target} = {call} if {given} is None else {given}", indent)
+
+    def _improper(self, statement: Sample) -> str:
+        """The improper uniform on the support of a parameter."""
+        support = self.module.program.by_name[statement.site].typed.support
+        constraint = self.library_constraint(support)
+        if constraint is None:
+            message = f"the flat prior of {statement.site!r} on the support {support.kind}"
+            raise unsupported(message, statement.span, self.library)
+        return f"dist.ImproperUniform({constraint}, (), {sequence(statement.density.shape)})"
 
     def _latent(self, statement: Sample) -> bool:
         """Whether data may be missing for a discrete site that data give: then it is a latent in those runs."""

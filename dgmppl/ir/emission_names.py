@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Iterable
+from itertools import count
 
 _LIBRARIES = (
-    "F", "dist", "eqx", "jax", "jnp", "math", "nn", "numpyro", "poutine", "pyro", "torch", "functools", "np", "numpy",
+    "F", "dist", "eqx", "eqx_module", "random_eqx_module", "jax", "jnp", "math", "nn", "numpyro", "poutine", "pyro", "torch", "functools", "np", "numpy",
     "SimpleNamespace", "Linear",
 )  # fmt: skip
 _RUNTIME = ("constraints", "densities", "distributions", "draws", "networks", "operations", "programs")
@@ -36,3 +38,14 @@ def class_name(group: str) -> str:
     name = "".join(word[:1].upper() + word[1:] for word in words)
     name = f"Network{name}" if name[:1].isdigit() else name
     return f"{name}Network" if name in RESERVED else name
+
+
+def class_names(groups: Iterable[str]) -> dict[str, str]:
+    """The class of each network; where two groups would share a name, the later one is numbered."""
+    names: dict[str, str] = {}
+    for group in groups:
+        wish = class_name(group)
+        taken = frozenset(names.values())
+        candidates = (wish if number == 1 else f"{wish}{number}" for number in count(1))
+        names[group] = next(name for name in candidates if name not in taken)
+    return names

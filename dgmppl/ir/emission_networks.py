@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from dgmppl.ir.emission import unsupported
 from dgmppl.ir.emission_layout import annotated
-from dgmppl.ir.emission_names import class_name, identifier
+from dgmppl.ir.emission_names import identifier
 from dgmppl.ir.networks import Head, Network
 
 _KINDS = frozenset({"linear", "mlp"})
@@ -35,8 +35,8 @@ class NetworkPrinter(ABC):
     def signature(self, arguments: list[str]) -> str:
         """The line that opens the method which applies the network."""
 
-    def lines(self, network: Network) -> list[str]:
-        """A network's class.
+    def lines(self, network: Network, name: str) -> list[str]:
+        """A network's class, called `name`.
 
         Raises:
             UnsupportedError: a kind, an option or a head that is not emitted yet.
@@ -49,7 +49,7 @@ class NetworkPrinter(ABC):
         assert isinstance(hidden, tuple)
         inner = [int(width) for width in hidden if isinstance(width, int)]
         widths = [network.in_features, *inner, network.out_features]
-        return [*self.head(class_name(network.name), widths, self._doc(network)), "", *self._apply(network, len(inner))]
+        return [*self.head(name, widths, self._doc(network)), "", *self._apply(network, len(inner))]
 
     def _doc(self, network: Network) -> str:
         inputs = ", ".join(str(list(part.shape)) for part in network.inputs)

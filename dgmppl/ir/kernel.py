@@ -63,7 +63,7 @@ class DensityValue(Node):
     """An elementary density with batched parameters: what `dist.Normal(loc, scale)` says.
 
     Attributes:
-        family: a key of `DISTRIBUTIONS`.
+        family: a key of `DISTRIBUTIONS`, or `FLAT` for the improper uniform on the site's support.
         parameters: (name, value) for the parameters that are given.
         event_rank: how many trailing axes of a value are one event (`to_event` = event_rank - the family's own).
         shape: the event's shape, which the parameters are broadcast to.

@@ -34,11 +34,13 @@ class Transform(ABC):
         invertible: whether its log-determinant is part of the model and samples come back through it; otherwise
             the model is one of the transformed values.
         random: whether `forward` draws noise.
+        exact: whether `forward` compares or moves elements only, so that numbers of any width will do.
     """
 
     name: ClassVar[str]
     invertible: ClassVar[bool] = True
     random: ClassVar[bool] = False
+    exact: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, x: Array, noise: np.random.Generator | None = None) -> Array:
@@ -109,10 +111,11 @@ class Binarize(Transform):
     threshold: float
     name: ClassVar[str] = "binarize"
     invertible: ClassVar[bool] = False
+    exact: ClassVar[bool] = True
 
     def forward(self, x: Array, noise: np.random.Generator | None = None) -> Array:  # noqa: ARG002
-        """Compare with the threshold."""
-        return (x > self.threshold).astype(np.int64)
+        """Compare with the threshold; with its floor where x is whole, which needs no conversion."""
+        return (x > (self.threshold if x.dtype.kind == "f" else np.floor(self.threshold).astype(np.int64))).astype(np.int64)
 
     def support_out(self, support: Support | None) -> Support:  # noqa: ARG002
         """Binary."""
@@ -250,6 +253,7 @@ class Flatten(Transform):
 
     shape: Shape
     name: ClassVar[str] = "flatten"
+    exact: ClassVar[bool] = True
 
     def forward(self, x: Array, noise: np.random.Generator | None = None) -> Array:  # noqa: ARG002
         """`[N, *shape]` to `[N, D]`."""
@@ -275,6 +279,7 @@ class OneHot(Transform):
 
     states: int
     name: ClassVar[str] = "one_hot"
+    exact: ClassVar[bool] = True
 
     def forward(self, x: Array, noise: np.random.Generator | None = None) -> Array:  # noqa: ARG002
         """`[N, *event]` to `[N, *event, states]`."""

@@ -85,7 +85,7 @@ def log_prob(scope: Scope, site: Site, *, stop: bool = False, elementwise: bool 
     density, like = density_of(scope, site, stop=stop)
     value = _evaluated(density, lookup(scope, site.name))
     layout = Lowered(Number(0.0), (), like.batched or value.batched, Dtype.REAL, like.axes | value.axes)
-    masked = _masked(scope, site)
+    masked = site.name not in value.axes and _masked(scope, site)
     outer = site.typed.shape[: len(site.typed.shape) - DISTRIBUTIONS[density.family].event_rank]
     if not masked and not elementwise:
         return layout.with_value(LogProb(density, value.value, span=site.span))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dgmppl.ir.densities import Deterministic, FlatPrior
-from dgmppl.ir.kernel import Delta, Function, Group, Plate, Sample, Statement, Var
+from dgmppl.ir.kernel import FLAT, Delta, DensityValue, Function, Group, Plate, Sample, Statement, Var
 from dgmppl.ir.program import Program, Role, Site
 from dgmppl.lowering.densities import density_of
 from dgmppl.lowering.expressions import lookup, lower_expression
@@ -35,11 +35,9 @@ def _parameter(scope: Scope, site: Site) -> None:
     """A sample statement for a parameter with a prior, inside its level's plate where it has one."""
     if site.role is not Role.PARAMETER:
         return
-    if isinstance(site.density, FlatPrior):
-        raise unsupported(f"the flat prior of {site.name!r} in a library program", site.span)
     outer, scope.statements = scope.statements, []
     with level_scope(scope, site):
-        density, _ = density_of(scope, site)
+        density = _flat(site) if isinstance(site.density, FlatPrior) else density_of(scope, site)[0]
     variable = scope.fresh(site.name)
     body: tuple[Statement, ...] = (*scope.statements, Sample(site.name, density, variable=variable, span=site.span))
     scope.statements = outer
@@ -50,6 +48,13 @@ def _parameter(scope: Scope, site: Site) -> None:
         scope.statements.append(Plate(site.level, len(scope.program.levels[site.level]), body))
     shape = (len(scope.program.levels[site.level]), *kind.shape) if site.level else kind.shape
     scope.bind(site.name, Lowered(Var(variable), shape, False, kind.dtype))
+
+
+def _flat(site: Site) -> DensityValue:
+    """The improper uniform on a parameter's support."""
+    if site.density.low is not None or site.density.high is not None:
+        raise unsupported(f"the bounds of {site.name!r}, which depend on other parameters,", site.span)
+    return DensityValue(FLAT, (), len(site.typed.shape), site.typed.shape, span=site.span)
 
 
 def _plate(scope: Scope, sites: list[Site]) -> None:

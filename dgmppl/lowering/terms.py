@@ -82,10 +82,10 @@ def lower_term(scope: Scope, term: Term, mode: Mode) -> Lowered:
 
 
 def _not_lowered(scope: Scope, term: Term) -> Exception:
-    name = getattr(term, "site", None)
-    site = scope.program.by_name.get(name) if isinstance(name, str) else None
-    words = type(term).__name__
-    return unsupported(f"the term {words} of {name!r}" if name else f"the term {words}", site.span if site else None)
+    names = [getattr(term, "site", None), *getattr(term, "names", ()), *getattr(term, "reads", ())]
+    sites = [scope.program.by_name[name] for name in names if name in scope.program.by_name]
+    construct = f"the term {type(term).__name__}" + (f" of {sites[0].name!r}" if sites else "")
+    return unsupported(construct, sites[0].span if sites else None)
 
 
 def site_of(scope: Scope, term: LogDensity) -> Site:

@@ -14,7 +14,7 @@ from dgmppl.ir.transforms import from_dict
 from dgmppl.ir.types import Dtype, Support
 
 _SUPPORTS = ("support", "raw_support")
-_EXTREMES = ("lowest", "highest")
+_EXTREMES = ("lowest", "highest", "fractional", "off_simplex")
 
 
 def to_json(schema: DataSchema) -> dict[str, Any]:

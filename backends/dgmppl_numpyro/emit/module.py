@@ -8,7 +8,6 @@ from typing import ClassVar
 from dgmppl.ir.emission import constraint
 from dgmppl.ir.emission_layout import docstring, wrap
 from dgmppl.ir.emission_module import ModulePrinter
-from dgmppl.ir.emission_names import class_name
 from dgmppl.ir.kernel import Function, Group
 from dgmppl_numpyro.emit.networks import EquinoxNetworks
 from dgmppl_numpyro.emit.values import JaxValues
@@ -65,7 +64,7 @@ class NumPyroPrinter(ModulePrinter):
 
     def _start(self, group: Group, key: str) -> str:
         if group.kind == "network":
-            return f'"{group.name}": {class_name(group.name)}({key})'
+            return f'"{group.name}": {self.classes[group.name]}({key})'
         (parameter,) = group.parameters
         shape, start = parameter.shape, parameter.init
         scale = "" if start.value == 1 else f"{start.value} * "

@@ -10,7 +10,7 @@ from pyro.nn import PyroModule
 from dgmppl.ir.emission import constraint
 from dgmppl.ir.emission_layout import docstring, wrap
 from dgmppl.ir.emission_module import ModulePrinter
-from dgmppl.ir.emission_names import class_name, identifier
+from dgmppl.ir.emission_names import identifier
 from dgmppl.ir.kernel import DensityValue, Function, Group
 from dgmppl_pyro.emit.networks import TorchNetworks
 from dgmppl_pyro.emit.values import TorchValues
@@ -62,7 +62,7 @@ class PyroPrinter(ModulePrinter):
 
     def _start(self, group: Group) -> str:
         if group.kind == "network":
-            return f'"{group.name}": {class_name(group.name)}()'
+            return f'"{group.name}": {self.classes[group.name]}()'
         (parameter,) = group.parameters
         shape, start = parameter.shape, parameter.init
         scale = "" if start.value == 1 else f"{start.value} * "
