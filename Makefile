@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check accept bench docs
+.PHONY: demo test test-arviz1 check accept bench docs
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -20,6 +20,19 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+# ArviZ 1.x needs Python 3.12: NumPyro alone, in an environment of its own; see tests/workflow/test_arviz1.py.
+PYTHON312 ?= python3.12
+ARVIZ1 = .venv-arviz1
+
+$(ARVIZ1)/.installed: pyproject.toml
+	@command -v $(PYTHON312) > /dev/null || { echo "ArviZ 1.x needs $(PYTHON312): make test-arviz1 PYTHON312=PATH"; exit 1; }
+	test -x $(ARVIZ1)/bin/python || $(PYTHON312) -m venv $(ARVIZ1)
+	$(ARVIZ1)/bin/python -m pip install --quiet --editable ".[numpyro]" "arviz>=1" pytest
+	touch $@
+
+test-arviz1: $(VENV)/.installed $(ARVIZ1)/.installed
+	DGMPPL_ARVIZ1_PYTHON=$(CURDIR)/$(ARVIZ1)/bin/python $(BIN)/python -m pytest tests/workflow/test_arviz1.py
 
 # Format, lint, types, and who may import whom.
 check: $(VENV)/.installed

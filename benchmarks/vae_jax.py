@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+os.environ["NPROC"] = "1"
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -24,7 +25,7 @@ from dgmppl.backend import Device
 from dgmppl.compiler import Compilation, compile_spec
 from dgmppl.ir.parameters import initial_values
 
-STEPS, BATCH, LATENT = 40, 128, 20
+STEPS, BATCH, LATENT = 100, 128, 20  # the block of steps that a run takes at a time
 
 
 def tree(values: dict[str, np.ndarray], name: str) -> list[tuple[jax.Array, jax.Array]]:

@@ -24,7 +24,7 @@ from dgmppl.backend import Device
 from dgmppl.compiler import Compilation, compile_spec
 from dgmppl.ir.parameters import initial_values
 
-STEPS, BATCH, LATENT = 20, 128, 20
+STEPS, BATCH, LATENT = 100, 128, 20  # the block of steps that a run takes at a time
 
 
 class Perceptron(torch.nn.Module):
@@ -119,6 +119,7 @@ class Ours:
 
 def main() -> None:
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # as the emitted program's training loop does
     compiled = compile_spec(Path(__file__).with_name("vae.yaml"), backend="pyro")
     values = initial_values(compiled.module.parameters, 0)
     images = np.load(Path(__file__).parent / "data" / "mnist10k.npz")["train_images"]

@@ -1,7 +1,7 @@
 """A scalar function of one vector and its gradient as one straight line of tensor operations.
 
-Eager automatic differentiation builds a graph at every call, which for small models costs more than the arithmetic. Here
-the forward and the backward operations are recorded once and replayed by TorchScript's interpreter.
+Eager automatic differentiation builds a graph at every call, which for small models costs more than the arithmetic.
+Here the forward and the backward operations are recorded once and replayed by TorchScript's interpreter.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def recorded(function: Callable[[Tensor], Tensor], example: Tensor) -> ValueAndG
     return replay
 
 
-class Scalar(torch.autograd.Function):
+class Scalar(torch.autograd.Function):  # type: ignore[misc]
     """A recorded function as a node of automatic differentiation, for libraries that ask `torch.autograd.grad`."""
 
     @staticmethod

@@ -46,6 +46,7 @@ def laplace(posterior: Posterior, options: Mapping[str, Any], seed: int, progres
     """
     mode, trace, arrived = _ascend(posterior, posterior.log_density, options, seed, progress)
     precision = hessian(lambda z: -posterior.log_density(z), mode)
+    precision = 0.5 * (precision + precision.mT)
     if not torch.isfinite(precision).all() or torch.linalg.cholesky_ex(precision).info:
         raise RunError("laplace: the Hessian at the mode is not negative definite; use nuts or svi")
     normal = MultivariateNormal(mode, precision_matrix=precision)

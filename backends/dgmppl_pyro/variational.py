@@ -58,7 +58,9 @@ def run(posterior: Posterior, options: Mapping[str, Any], seed: int, progress: P
         guide.to(posterior.start())
         elbo = Trace_ELBO(num_particles=int(options["particles"]))
         leaves = [*guide.parameters(), *posterior.points.values()]
-        trace = maximize(lambda rows: elbo.differentiable_loss(model, guide, rows), leaves, posterior, options, seed, progress)
+        trace = maximize(
+            lambda rows: elbo.differentiable_loss(model, guide, rows), leaves, posterior, options, seed, progress
+        )
         with torch.no_grad():
             fitted = guide.get_posterior()
             draws = fitted.sample((int(options["draws"]),))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dgmppl.api.inputs import Batch, of_part, own_units
 from dgmppl.errors import RunError
 from dgmppl.ir.parameters import initial_values
-from dgmppl.ir.program import Role
+from dgmppl.ir.program import Program, Role
 from dgmppl.results import arviz, compat
 from dgmppl.results.evaluation import over_draws
 from dgmppl.results.labels import data_group
@@ -82,20 +82,24 @@ def _posterior(fit: Fit, batch: Batch, draws: int, seed: int) -> xr.Dataset:
 
 
 def _per_draw(fit: Fit, function: Any, draws: int) -> Array:
-    """A function of parameters at posterior draws, as one chain, `[1, S, ...]`; at point parameters S is 1."""
-    if fit.draws is None:
-        return np.asarray(function(fit.parameters, 0))[None, None]
+    """A function of parameters at posterior draws, thinned, as one chain: `[1, S, ...]`."""
+    assert fit.draws is not None
     return over_draws(fit.draws.posterior, lambda theta, number: function(fit.at_draw(theta), number), draws)[None]
 
 
 def _log_likelihood(fit: Fit, batch: Batch, draws: int, seed: int) -> xr.Dataset:
     program, has = fit.program.compiled.program, fit.program.compiled.executable.has
+    if fit.draws is None:
+        raise RunError(
+            f"{program.name} has point parameters: leave-one-out needs posterior draws of them; "
+            "compare models by held-out nats instead (fit.score, fit.evaluate)"
+        )
     how = (
         "integrated out exactly"
         if has("log_prob")
         else f"integrated out by importance weighting with {draws} particles, a bound"
     )
-    if fit.draws is not None and has("log_prob"):
+    if has("log_prob"):
         # ArviZ's loo wants every draw of every chain.
         shape = next(iter(fit.draws.posterior.values())).shape[:2]
         flat = over_draws(
@@ -107,6 +111,8 @@ def _log_likelihood(fit: Fit, batch: Batch, draws: int, seed: int) -> xr.Dataset
     else:
         values = _per_draw(fit, lambda theta, _: fit.queries.best(theta, batch, draws, seed).values, draws)
     observed = ", ".join(site.name for site in program.observed)
+    if fit.draws.log_q is not None:
+        how += "; at draws of an approximation, which sample_stats' log_p - log_q corrects (loo_approximate_posterior)"
     return arviz.likelihood_group(program, observed, values, batch.numbers, how)
 
 
@@ -121,7 +127,7 @@ def _predictive(fit: Fit, batch: Batch, draws: int, seed: int) -> xr.Dataset:
         result = fit.queries.sample(theta, batch.rows, covariates, seed * 1_000_003 + number)
         for name in names:
             value = np.asarray(result[name])
-            drawn[name].append(own_units(program, name, np.broadcast_to(value, (batch.rows, *value.shape[1:]))))
+            drawn[name].append(_plottable(program, name, np.broadcast_to(value, (batch.rows, *value.shape[1:]))))
         return np.zeros(1)
 
     count = min(draws, _MOST_DRAWS)
@@ -133,6 +139,12 @@ def _predictive(fit: Fit, batch: Batch, draws: int, seed: int) -> xr.Dataset:
     stacked = {name: np.stack(values)[None] for name, values in drawn.items()}
     whole = {name: values[:, :, 0] if program.columns[name].whole else values for name, values in stacked.items()}
     return arviz.predictive_group(program, whole, batch.numbers)
+
+
+def _plottable(program: Program, name: str, array: Array) -> Array:
+    """Predicted values in the data's own units; labels as their codes, as in `observed_data`."""
+    column = program.columns.get(name)
+    return array if column is not None and column.coded else own_units(program, name, array)
 
 
 def _prior(fit: Fit, name: str, batch: Batch, draws: int, seed: int) -> xr.Dataset | None:
@@ -156,7 +168,7 @@ def _prior(fit: Fit, name: str, batch: Batch, draws: int, seed: int) -> xr.Datas
             {key: labelled(values, parameter_axes(program, key, values.shape[2:])) for key, values in chosen.items()}
         )
     observed = {
-        site.name: np.stack([own_units(program, site.name, one[site.name]) for one in drawn])[None]
+        site.name: np.stack([_plottable(program, site.name, one[site.name]) for one in drawn])[None]
         for site in program.observed
     }
     return arviz.predictive_group(program, observed, batch.numbers)

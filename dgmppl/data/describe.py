@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -12,15 +12,13 @@ from dgmppl.data.assembly import Assembled, assemble
 from dgmppl.data.bindings import Bindings
 from dgmppl.data.items import Item
 from dgmppl.data.options import missing_option
-from dgmppl.data.values import Values, element_type, implied_support, level_labels
+from dgmppl.data.values import Values, chunks, element_type, first, implied_support, level_labels, off_simplex
 from dgmppl.ir.data import DISTINCT_CAP, Column, DataSchema, Extreme
 from dgmppl.ir.expressions import free_names
 from dgmppl.ir.transforms import Dequantize
 from dgmppl.spec.syntax import DataDeclaration
 
 Array: TypeAlias = npt.NDArray[Any]
-
-_CHUNK = 65_536
 
 
 def describe(declarations: Sequence[DataDeclaration], bindings: Bindings | None = None) -> DataSchema:
@@ -49,13 +47,12 @@ def schema_of(assembled: Assembled) -> DataSchema:
 def _column(item: Item, values: Values) -> Column:
     bins = next((one.levels for one in item.transforms if isinstance(one, Dequantize)), None)
     known = item.bound
-    extremes = _extremes(values, item.whole) if known else (None, None)
     levels = level_labels(item.raw) if known and item.row_wise and not item.transforms else None
     return Column(
         name=item.name,
         shape=tuple(values.array.shape[1:]),
         dtype=element_type(values.array),
-        support=implied_support(values),
+        support=implied_support(values) if known else values.support,
         rows=item.raw.rows if known else None,
         whole=item.whole,
         per=item.per,
@@ -67,13 +64,11 @@ def _column(item: Item, values: Values) -> Column:
         discrete_bins=bins,
         transforms=item.transforms,
         raw_shape=tuple(item.raw.array.shape[1:]),
-        raw_support=implied_support(item.raw),
+        raw_support=implied_support(item.raw) if known else item.raw.support,
         derived_from=_derived_from(item.declaration),
         fields=item.raw.fields if item.raw.array.shape[1:] == values.array.shape[1:] else None,
-        lowest=extremes[0],
-        highest=extremes[1],
-        distinct=_distinct(values.array[values.mask]) if known else None,
         span=item.declaration.span,
+        **(_facts(values, item.whole) if known else _Facts()),
     )
 
 
@@ -82,26 +77,63 @@ def _derived_from(declaration: DataDeclaration) -> tuple[str, ...]:
     return tuple(sorted(free_names(source))) if declaration.kind == "expression" else ()
 
 
-def _extremes(values: Values, whole: bool) -> tuple[Extreme | None, Extreme | None]:
-    """The least and the greatest observed value; a series counts its leading axis as rows."""
-    array, mask = (values.array[0], values.mask[0]) if whole and values.array.ndim > 1 else (values.array, values.mask)
-    if not mask.any():
-        return None, None
+class _Facts(TypedDict, total=False):
+    """The fields of a column that its values decide."""
+
+    lowest: Extreme
+    highest: Extreme
+    fractional: Extreme | None
+    off_simplex: Extreme | None
+    distinct: int
+
+
+def _facts(values: Values, whole: bool) -> _Facts:
+    """What the observed values show; a series counts its leading axis as rows."""
+    series = whole and values.array.ndim > 1
+    array = values.array[0] if series else values.array
+    observed = values.observed[0] if series and values.observed is not None else values.observed
+    if observed is not None and not observed.any():
+        return _Facts(distinct=0)
+    lowest = _extreme(array, int(np.argmin(array if observed is None else np.where(observed, array, np.inf))))
+    highest = _extreme(array, int(np.argmax(array if observed is None else np.where(observed, array, -np.inf))))
+    within = lowest.value >= 0 and highest.value <= 1 and array.dtype.kind == "f" and array.ndim > 1
+    return _Facts(
+        lowest=lowest,
+        highest=highest,
+        fractional=_fractional(array),
+        off_simplex=_off_simplex(array, observed) if within else None,
+        distinct=_distinct(array if observed is None else array[observed]),
+    )
+
+
+def _extreme(array: Array, place: int) -> Extreme:
+    """The value at a place of the flattened array."""
     width = max(int(np.prod(array.shape[1:])), 1)
-    gaps = values.observed is not None
-    low = int(np.argmin(np.where(mask, array, np.inf) if gaps else array))
-    high = int(np.argmax(np.where(mask, array, -np.inf) if gaps else array))
-    lowest, highest = (Extreme(float(array.ravel()[place]), place // width + 1) for place in (low, high))
-    return lowest, highest
+    return Extreme(float(array.reshape(-1)[place]), place // width + 1)
 
 
-def _distinct(values: Array) -> int:
-    """The number of distinct values, at most `DISTINCT_CAP`."""
-    if values.size and values.dtype.kind == "i" and int(values.max()) - int(values.min()) < DISTINCT_CAP:
-        return int(np.count_nonzero(np.bincount(values - values.min())))
-    seen: Array = values[:0]
-    for start in range(0, values.size, _CHUNK):
-        seen = np.union1d(seen, values[start : start + _CHUNK])
-        if seen.size >= DISTINCT_CAP:
-            return DISTINCT_CAP
-    return int(seen.size)
+def _fractional(array: Array) -> Extreme | None:
+    """The first value that is no integer; zeros that stand for missing entries are."""
+    if array.dtype.kind != "f":
+        return None
+    place = first(array, lambda part: part != np.floor(part))
+    return None if place is None else Extreme(float(array[place]), place[0] + 1 if place else 1)
+
+
+def _off_simplex(array: Array, observed: Array | None) -> Extreme | None:
+    """The sum of the first complete vector that does not sum to 1."""
+    off = off_simplex(array) if observed is None else off_simplex(array) & observed.all(axis=-1)
+    places = np.argwhere(off)
+    return Extreme(float(array[tuple(places[0])].sum()), int(places[0][0]) + 1) if len(places) else None
+
+
+def _distinct(array: Array) -> int:
+    """The number of distinct values, at most `DISTINCT_CAP`; counting stops there, or where no other is possible."""
+    possible = DISTINCT_CAP if array.dtype.kind == "f" else min(DISTINCT_CAP, int(array.max()) - int(array.min()) + 1)
+    seen = np.unique(array.reshape(-1)[:0])
+    for _, part in chunks(array):
+        places = np.minimum(np.searchsorted(seen, part), max(len(seen) - 1, 0))
+        seen = np.union1d(seen, part if not len(seen) else part[seen[places] != part])
+        if len(seen) >= possible:
+            return possible
+    return len(seen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +15,7 @@ from dgmppl.data.describe import schema_of
 from dgmppl.data.items import Item
 from dgmppl.data.options import refusal
 from dgmppl.data.splits import Rows
-from dgmppl.data.values import Values, level_codes
+from dgmppl.data.values import Values, level_codes, widened
 from dgmppl.errors import SpecError
 from dgmppl.ir.data import DataSchema
 from dgmppl.source import Diagnostic
@@ -129,12 +129,9 @@ def _part(assembled: Assembled, rows: Rows) -> Part:
     values: Mapping[str, Values] = assembled.values
     return Part(
         indices=rows,
-        arrays={
-            name: np.ascontiguousarray(replace(values[name], array=chosen(item, values[name].array)).wide)
-            for name, item in items.items()
-        },
+        arrays={name: np.ascontiguousarray(widened(chosen(item, values[name].array))) for name, item in items.items()},
         masks={
             name: chosen(item, values[name].mask) for name, item in items.items() if values[name].observed is not None
         },
-        raw={name: replace(item.raw, array=chosen(item, item.raw.with_gaps())).wide for name, item in items.items()},
+        raw={name: widened(chosen(item, item.raw.with_gaps())) for name, item in items.items()},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -149,7 +150,7 @@ def _is_number(value: Any) -> bool:
 
 
 _VALID: dict[str, Callable[[Any], bool]] = {
-    "t": _is_number,
+    "t": lambda value: _is_number(value) and math.isfinite(value),
     "n": lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 2,
     "alpha": lambda value: _is_number(value) and 0 <= value < 0.5,
     "per": lambda value: value in ("feature", "all"),

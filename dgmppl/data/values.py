@@ -67,7 +67,7 @@ class Values:
     @property
     def wide(self) -> Array:
         """The array as float64 or int64, in which arithmetic does not overflow."""
-        return self.array.astype(np.float64 if self.array.dtype.kind == "f" else np.int64, copy=False)
+        return widened(self.array)
 
     @property
     def mask(self) -> Array:
@@ -77,6 +77,11 @@ class Values:
     def with_gaps(self) -> Array:
         """The array with NaN where an entry is missing."""
         return self.array if self.observed is None else np.where(self.observed, self.wide, np.nan)
+
+
+def widened(array: Array) -> Array:
+    """Numbers as float64 or int64; the array itself where they are."""
+    return array.astype(np.float64 if array.dtype.kind == "f" else np.int64, copy=False)
 
 
 def element_type(array: Array) -> Dtype:

@@ -98,21 +98,26 @@ DISTRIBUTIONS: dict[str, Distribution] = {
         Distribution("Normal", (_LOC, _SCALE), REAL, 0, True, noise="normal", doc="N(loc, scale^2)"),
         Distribution("LogNormal", (_LOC, _SCALE), POSITIVE, 0, True, noise="normal", doc="exp N(loc, scale^2)"),
         Distribution("Laplace", (_LOC, _SCALE), REAL, 0, True, doc="exp(-|x - loc| / scale) / (2 scale)"),
-        Distribution("Logistic", (_LOC, _SCALE), REAL, 0, True, doc="s (1 - s) / scale, s = sigmoid((x - loc) / scale)"),
+        Distribution("Logistic", (_LOC, _SCALE), REAL, 0, True,
+            doc="s (1 - s) / scale, s = sigmoid((x - loc) / scale)"),
         Distribution("Cauchy", (_LOC, _SCALE), REAL, 0, True, doc="1 / (pi scale (1 + ((x - loc) / scale)^2))"),
         Distribution("Gumbel", (_LOC, _SCALE), REAL, 0, True, doc="exp(-(t + exp(-t))) / scale, t = (x - loc) / scale"),
         Distribution(
-            "StudentT", (Parameter("df", POSITIVE), _LOC, _SCALE), REAL, 0, True, doc="Student's t with df degrees of freedom"
+            "StudentT", (Parameter("df", POSITIVE), _LOC, _SCALE), REAL, 0, True,
+            doc="Student's t with df degrees of freedom"
         ),
         Distribution("HalfNormal", (_SCALE,), POSITIVE, 0, True, doc="|N(0, scale^2)|"),
         Distribution("HalfCauchy", (_SCALE,), POSITIVE, 0, True, doc="|Cauchy(0, scale)|"),
-        Distribution("Exponential", (Parameter("rate", POSITIVE, default=1.0),), POSITIVE, 0, True, doc="rate exp(-rate x)"),
+        Distribution("Exponential", (Parameter("rate", POSITIVE, default=1.0),), POSITIVE, 0, True,
+            doc="rate exp(-rate x)"),
         Distribution(
-            "Gamma", (Parameter("concentration", POSITIVE), Parameter("rate", POSITIVE, default=1.0)), POSITIVE, 0, True,
+            "Gamma", (Parameter("concentration", POSITIVE), Parameter("rate", POSITIVE, default=1.0)), POSITIVE, 0,
+            True,
             doc="rate^a x^(a - 1) exp(-rate x) / Gamma(a)",
         ),
         Distribution(
-            "InverseGamma", (Parameter("concentration", POSITIVE), Parameter("rate", POSITIVE, default=1.0)), POSITIVE, 0,
+            "InverseGamma", (Parameter("concentration", POSITIVE), Parameter("rate", POSITIVE, default=1.0)),
+            POSITIVE, 0,
             True, doc="1 / Gamma(concentration, rate)",
         ),
         Distribution("Chi2", (Parameter("df", POSITIVE),), POSITIVE, 0, True, doc="Gamma(df / 2, 1 / 2)"),
@@ -129,7 +134,8 @@ DISTRIBUTIONS: dict[str, Distribution] = {
             doc="x^(a - 1) (1 - x)^(b - 1) / B(a, b)",
         ),
         Distribution(
-            "Uniform", (Parameter("low", REAL, default=0.0), Parameter("high", REAL, default=1.0)), Support("interval"), 0,
+            "Uniform", (Parameter("low", REAL, default=0.0), Parameter("high", REAL, default=1.0)),
+            Support("interval"), 0,
             True, noise="uniform", doc="1 / (high - low)",
         ),
         Distribution(
@@ -142,22 +148,27 @@ DISTRIBUTIONS: dict[str, Distribution] = {
         Distribution(
             "MultivariateNormal",
             (Parameter("loc", REAL, 1), Parameter("covariance_matrix", Support("positive_definite"), 2),
-             Parameter("precision_matrix", Support("positive_definite"), 2), Parameter("scale_tril", Support("cholesky"), 2)),
-            REAL, 1, True, choices=(("covariance_matrix", "precision_matrix", "scale_tril"),), heads=("loc", "scale_tril"),
+             Parameter("precision_matrix", Support("positive_definite"), 2), Parameter("scale_tril",
+             Support("cholesky"), 2)),
+            REAL, 1, True, choices=(("covariance_matrix", "precision_matrix", "scale_tril"),), heads=("loc",
+            "scale_tril"),
             noise="normal", doc="N(loc, Sigma), Sigma = L L^T",
         ),
         Distribution(
             "LowRankMultivariateNormal",
-            (Parameter("loc", REAL, 1), Parameter("cov_factor", REAL, 2), Parameter("cov_diag", POSITIVE, 1)), REAL, 1, True,
+            (Parameter("loc", REAL, 1), Parameter("cov_factor", REAL, 2), Parameter("cov_diag", POSITIVE, 1)), REAL,
+            1, True,
             doc="N(loc, W W^T + diag(d))",
         ),
         Distribution(
             "LKJCholesky", (Parameter("dim", COUNT), Parameter("concentration", POSITIVE, default=1.0)),
             Support("correlation_cholesky"), 2, False, doc="prod_k L_kk^(d - k + 2 eta - 2), up to its constant",
         ),
-        Distribution("Bernoulli", (_PROBS, _LOGITS), BINARY, 0, False, _PROBABILITY, ("logits",), doc="p^x (1 - p)^(1 - x)"),
+        Distribution("Bernoulli", (_PROBS, _LOGITS), BINARY, 0, False, _PROBABILITY, ("logits",),
+            doc="p^x (1 - p)^(1 - x)"),
         Distribution(
-            "Categorical", (Parameter("probs", SIMPLEX, 1), Parameter("logits", REAL, 1)), _classes, 0, False, _PROBABILITY,
+            "Categorical", (Parameter("probs", SIMPLEX, 1), Parameter("logits", REAL, 1)), _classes, 0, False,
+            _PROBABILITY,
             ("logits",), doc="p_x",
         ),
         Distribution(
@@ -169,7 +180,8 @@ DISTRIBUTIONS: dict[str, Distribution] = {
             doc="C(n, x) p^x (1 - p)^(n - x)",
         ),
         Distribution(
-            "Multinomial", (Parameter("total_count", COUNT), Parameter("probs", SIMPLEX, 1), Parameter("logits", REAL, 1)),
+            "Multinomial", (Parameter("total_count", COUNT), Parameter("probs", SIMPLEX, 1), Parameter("logits",
+            REAL, 1)),
             COUNT, 1, False, _PROBABILITY, ("logits",), doc="n! prod_k p_k^x_k / x_k!",
         ),
         Distribution("Poisson", (Parameter("rate", POSITIVE),), COUNT, 0, False, doc="rate^x exp(-rate) / x!"),
@@ -180,15 +192,20 @@ DISTRIBUTIONS: dict[str, Distribution] = {
         ),
         Distribution(
             "BetaBinomial",
-            (Parameter("concentration1", POSITIVE), Parameter("concentration0", POSITIVE), Parameter("total_count", COUNT)),
+            (Parameter("concentration1", POSITIVE), Parameter("concentration0", POSITIVE), Parameter("total_count",
+            COUNT)),
             COUNT, 0, False, doc="Binomial mixed over Beta",
         ),
         Distribution(
-            "DiscretizedLogistic", (_LOC, _SCALE, Parameter("bins", COUNT)), Support("integer"), 0, False, heads=("loc", "scale"),
+            "DiscretizedLogistic", (_LOC, _SCALE, Parameter("bins", COUNT)), Support("integer"), 0, False,
+            heads=("loc", "scale"),
             doc="a logistic's mass in each of `bins` equal cells of [-1, 1], its tails in the outer ones",
         ),
     )
 }  # fmt: skip
 
 # Constructs that take distributions and make distributions; they stand where a distribution stands.
-COMBINATORS = ("Flat", "Ordered", "Truncated", "Censored", "GP", "Mixture", "ZeroInflated", "Point", "Energy", "Positive", "Diffusion", "Trained")
+COMBINATORS = (
+    "Flat", "Ordered", "Truncated", "Censored", "GP", "Mixture", "ZeroInflated", "Point", "Energy", "Positive",
+    "Diffusion", "Trained",
+)  # fmt: skip

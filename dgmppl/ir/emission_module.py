@@ -9,12 +9,14 @@ from typing import ClassVar
 
 from dgmppl.ir.distributions import DISTRIBUTIONS
 from dgmppl.ir.emission import ValuePrinter, constraint, unsupported
+from dgmppl.ir.emission_densities import sequence
 from dgmppl.ir.emission_layout import annotated, docstring, remark, spaced, wrap
 from dgmppl.ir.emission_names import RESERVED, class_names
 from dgmppl.ir.emission_networks import NetworkPrinter
 from dgmppl.ir.emission_programs import data_plate, names_of, prior_density, samples, signature, size_lines
 from dgmppl.ir.emission_shapes import Shapes
 from dgmppl.ir.kernel import (
+    FLAT,
     Assign,
     Comment,
     Delta,
@@ -317,11 +319,11 @@ class ModulePrinter(ABC):
     def _improper(self, statement: Sample) -> str:
         """The improper uniform on the support of a parameter."""
         support = self.module.program.by_name[statement.site].typed.support
-        constraint = self.library_constraint(support)
-        if constraint is None:
+        known = "dist.constraints.real" if support.kind == "real" else self.library_constraint(support)
+        if known is None:
             message = f"the flat prior of {statement.site!r} on the support {support.kind}"
-            raise unsupported(message, statement.span, self.library)
-        return f"dist.ImproperUniform({constraint}, (), {sequence(statement.density.shape)})"
+            raise unsupported(message, statement.span, self.backend)
+        return f"dist.ImproperUniform({known}, (), {sequence(statement.density.shape)})"
 
     def _latent(self, statement: Sample) -> bool:
         """Whether data may be missing for a discrete site that data give: then it is a latent in those runs."""

@@ -174,7 +174,9 @@ def substitute(expression: Expression, bindings: dict[str, Expression]) -> Expre
     return rebuild(expression, lambda child: substitute(child, bindings))
 
 
-_PRECEDENCE = {"<": 1, "<=": 1, ">": 1, ">=": 1, "==": 1, "!=": 1, "+": 2, "-": 2, "*": 3, "/": 3, "@": 3, "neg": 4, "**": 5}
+_PRECEDENCE = {
+    "<": 1, "<=": 1, ">": 1, ">=": 1, "==": 1, "!=": 1, "+": 2, "-": 2, "*": 3, "/": 3, "@": 3, "neg": 4, "**": 5,
+}  # fmt: skip
 _NOT_LEFT_ASSOCIATIVE = frozenset({"<", "<=", ">", ">=", "==", "!=", "**"})
 
 
@@ -208,7 +210,7 @@ def text(expression: Expression, outer: int = 0) -> str:
         case Index(value=value, items=items):
             return f"{text(value, 6)}[{', '.join(map(text, items))}]"
         case Slice(start=start, stop=stop, step=step):
-            bounds = [part and text(part) or "" for part in (start, stop)]
+            bounds = ["" if part is None else text(part) for part in (start, stop)]
             return ":".join(bounds + ([text(step)] if step is not None else []))
         case Sequence(items=items):
             return f"[{', '.join(map(text, items))}]"

@@ -58,6 +58,9 @@ class NetworkCall(Node):
     inputs: tuple[Value, ...]
 
 
+FLAT = "Flat"
+
+
 @dataclass(frozen=True, slots=True)
 class DensityValue(Node):
     """An elementary density with batched parameters: what `dist.Normal(loc, scale)` says.

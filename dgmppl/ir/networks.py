@@ -11,7 +11,7 @@ from dgmppl.ir.parameters import Initializer, ParameterSpec
 from dgmppl.ir.types import Shape, Support, TensorType
 from dgmppl.source import Span
 
-OptionValue: TypeAlias = "bool | int | float | str | None | tuple[OptionValue, ...]"
+OptionValue: TypeAlias = "bool | int | float | str | tuple[OptionValue, ...] | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def _perceptron(network: Network) -> tuple[ParameterSpec, ...]:
     widths = [network.in_features, *(int(width) for width in hidden if isinstance(width, int)), network.out_features]
     layers = [
         linear(f"{network.name}.layers.{number}", network.name, before, after)
-        for number, (before, after) in enumerate(zip(widths, widths[1:], strict=False))
+        for number, (before, after) in enumerate(pairwise(widths))
     ]
     return tuple(parameter for layer in layers for parameter in layer)
 
@@ -160,7 +160,8 @@ NETWORKS: dict[str, NetworkKind] = {
              _LOW), _not_lowered, causal=True, doc="pre-norm transformer with a causal mask",
         ),
         NetworkKind(
-            "gru", (Option("width", REQUIRED, "state width"), Option("direction", "forward", "forward or backward"), _OUT),
+            "gru",
+            (Option("width", REQUIRED, "state width"), Option("direction", "forward", "forward or backward"), _OUT),
             _not_lowered, causal=True, sequence=True, doc="gated recurrent unit over the leading axis",
         ),
     )

@@ -11,6 +11,7 @@ instance is immutable and a pure function of its input (and of `noise`, where it
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -114,8 +115,8 @@ class Binarize(Transform):
     exact: ClassVar[bool] = True
 
     def forward(self, x: Array, noise: np.random.Generator | None = None) -> Array:  # noqa: ARG002
-        """Compare with the threshold; with its floor where x is whole, which needs no conversion."""
-        return (x > (self.threshold if x.dtype.kind == "f" else np.floor(self.threshold).astype(np.int64))).astype(np.int64)
+        """Compare with the threshold; with its floor where x is whole, so that x is not converted."""
+        return (x > (self.threshold if x.dtype.kind == "f" else math.floor(self.threshold))).astype(np.int64)
 
     def support_out(self, support: Support | None) -> Support:  # noqa: ARG002
         """Binary."""

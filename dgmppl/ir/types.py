@@ -37,7 +37,8 @@ class Support:
         if self.size is not None:
             return f"{self.kind}({self.size})"
         if self.kind == "interval":
-            return f"interval({self.low if self.low is not None else '?'}, {self.high if self.high is not None else '?'})"
+            low, high = ("?" if bound is None else bound for bound in (self.low, self.high))
+            return f"interval({low}, {high})"
         return self.kind
 
     @property
@@ -62,7 +63,8 @@ class Support:
 
     def _same_kind_within(self, other: Support) -> bool:
         if self.kind == "interval":
-            below, above = other.low if other.low is not None else -math.inf, other.high if other.high is not None else math.inf
+            below = -math.inf if other.low is None else other.low
+            above = math.inf if other.high is None else other.high
             return self.low is not None and self.high is not None and below <= self.low and self.high <= above
         return other.size is None or (self.size is not None and self.size <= other.size)
 

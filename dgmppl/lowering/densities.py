@@ -9,7 +9,8 @@ from dgmppl.ir.emission_constants import folded
 from dgmppl.ir.kernel import DensityValue, Divergence, Draw, LogProb, Number
 from dgmppl.ir.program import Role, Site
 from dgmppl.ir.types import Dtype, Shape, TensorType
-from dgmppl.lowering.expressions import as_real, lookup, lower_expression
+from dgmppl.lowering.calls import as_real
+from dgmppl.lowering.expressions import lookup, lower_expression
 from dgmppl.lowering.layout import PARTICLES, Lowered, combine, op, raise_rank, reduce_event
 from dgmppl.lowering.scope import Scope, unsupported
 from dgmppl.source import Span
@@ -97,7 +98,7 @@ def log_prob(scope: Scope, site: Site, *, stop: bool = False, elementwise: bool 
 
 
 def _evaluated(density: DensityValue, value: Lowered) -> Lowered:
-    """The value at which a density is evaluated: integers become reals where no parameter's dtype would make them so."""
+    """The value at which a density is evaluated: integers become reals where no parameter makes them so."""
     literal = any(isinstance(folded(parameter), Number) for _, parameter in density.parameters)
     return as_real(value) if literal else value
 

@@ -37,7 +37,8 @@ def _parameter(scope: Scope, site: Site) -> None:
         return
     outer, scope.statements = scope.statements, []
     with level_scope(scope, site):
-        density = _flat(site) if isinstance(site.density, FlatPrior) else density_of(scope, site)[0]
+        prior = site.density
+        density = _flat(prior, site) if isinstance(prior, FlatPrior) else density_of(scope, site)[0]
     variable = scope.fresh(site.name)
     body: tuple[Statement, ...] = (*scope.statements, Sample(site.name, density, variable=variable, span=site.span))
     scope.statements = outer
@@ -50,9 +51,9 @@ def _parameter(scope: Scope, site: Site) -> None:
     scope.bind(site.name, Lowered(Var(variable), shape, False, kind.dtype))
 
 
-def _flat(site: Site) -> DensityValue:
+def _flat(prior: FlatPrior, site: Site) -> DensityValue:
     """The improper uniform on a parameter's support."""
-    if site.density.low is not None or site.density.high is not None:
+    if prior.low is not None or prior.high is not None:
         raise unsupported(f"the bounds of {site.name!r}, which depend on other parameters,", site.span)
     return DensityValue(FLAT, (), len(site.typed.shape), site.typed.shape, span=site.span)
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from dgmppl.errors import InternalError
 from dgmppl.ir.expressions import Call, Expression, Literal
 from dgmppl.ir.program import Site
+from dgmppl.lowering.calls import as_real, literal_array
 from dgmppl.lowering.densities import divergence, draw, log_prob
-from dgmppl.lowering.expressions import as_real, literal_array, lookup
+from dgmppl.lowering.expressions import lookup
 from dgmppl.lowering.gaussian import log_marginal
 from dgmppl.lowering.layout import Lowered, combine, negative, number, op, raise_rank, total
 from dgmppl.lowering.priors import log_prior

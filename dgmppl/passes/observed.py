@@ -1,10 +1,11 @@
-"""Observed sites: whether the data can have been drawn from the density at all."""
+"""Observed sites: whether the data can have been drawn from the density at all, before anything is trained."""
 
 from __future__ import annotations
 
 from dgmppl.ir.data import Column, Extreme
 from dgmppl.ir.program import Site
-from dgmppl.ir.types import Dtype, Support
+from dgmppl.ir.transforms import Flatten
+from dgmppl.ir.types import BINARY, Dtype, Support
 from dgmppl.passes.bounds import bounds_of
 from dgmppl.passes.problems import Problems
 
@@ -12,52 +13,68 @@ from dgmppl.passes.problems import Problems
 def check_observed(site: Site, column: Column, problems: Problems) -> None:
     """Check a column against its site's support: by the values where they are known, else by the declaration."""
     wanted = site.typed.support
-    if wanted.kind == "real" or (column.support is not None and _same(column.support, wanted)):
+    if column.support is not None and _same(column.support, wanted):
         return
-    outside = _outside(column, wanted)
-    if outside is not None:
-        value = f"{outside.value:g} in row {outside.row}"
-        _report(site, column, wanted, f"the value {value}", problems)
-    elif column.support is not None and column.lowest is None:
-        _report(site, column, wanted, str(column.support), problems)
-    elif wanted.discrete and column.dtype is Dtype.REAL and column.lowest is not None and column.support is None:
-        _report(site, column, wanted, "values with a fraction", problems)
-
-
-def _same(found: Support, wanted: Support) -> bool:
-    return found.within(wanted) or (found.kind == "integer" and found.size == 2 and wanted.kind == "binary")
-
-
-def _outside(column: Column, wanted: Support) -> Extreme | None:
-    limits = bounds_of(wanted)
-    low, high = column.lowest, column.highest
-    if low is not None and (low.value < limits.low or (limits.above and low.value == limits.low)):
-        return low
-    return high if high is not None and high.value > limits.high else None
-
-
-def _report(site: Site, column: Column, wanted: Support, found: str, problems: Problems) -> None:
+    found = str(column.support) if column.support is not None and column.lowest is None else None
+    if column.lowest is not None:
+        found = _outside(column, wanted)
+    if found is None:
+        return
     problems.add(
         "data-likelihood",
         f"the data of {site.name!r} do not fit its distribution",
         site.span,
         expected=str(wanted),
-        found=found,
+        found=found if all(isinstance(one, Flatten) for one in column.transforms) else f"{found}, after the transforms",
         fix=_fix(column, wanted),
         notes=(f"the column is declared at {column.span}",) if column.span else (),
     )
 
 
+def _same(found: Support, wanted: Support) -> bool:
+    return found.within(wanted) or (found.states == 2 and wanted == BINARY)
+
+
+def _outside(column: Column, wanted: Support) -> str | None:
+    """The first thing about the values that the support does not allow, and its row."""
+    limits = bounds_of(wanted)
+    low, high = column.lowest, column.highest
+    if low is not None and (low.value < limits.low or (limits.above and low.value == limits.low)):
+        return _value(low)
+    if high is not None and high.value > limits.high:
+        return _value(high)
+    if wanted.discrete and column.fractional is not None:
+        return f"{_value(column.fractional)}, which is no integer"
+    if wanted.kind == "simplex" and column.off_simplex is not None:
+        return f"the sum {column.off_simplex.value:g} in row {column.off_simplex.row}"
+    return None
+
+
+def _value(found: Extreme) -> str:
+    return f"the value {found.value:g} in row {found.row}"
+
+
 def _fix(column: Column, wanted: Support) -> str:
+    """A transform or another distribution that would fit."""
+    low, high = column.lowest, column.highest
+    counts = column.dtype is Dtype.INTEGER and low is not None and low.value >= 0
+    states = int(high.value) + 1 if counts and high is not None else None
     match wanted.kind:
         case "binary":
-            high = column.highest
-            threshold = 0.5 if high is None or column.dtype is Dtype.REAL else (int(high.value) + 1) // 2
-            return f"add `transform: binarize({threshold:g})` to the column, or use `Categorical(logits=...)`"
-        case "integer":
-            return "give the distribution as many classes as the data have"
+            threshold = "0.5" if states is None else f"{states // 2}"
+            return f"add `transform: binarize({threshold})` to the column, or use `Categorical(logits=...)`"
+        case "integer" if states is not None:
+            return f"give the distribution {states} classes, as many as the data have"
+        case "unit" if states is not None:
+            return f"add `transform: dequantize({states})` to the column, or `unit()` for a fixed scale"
         case "unit":
             return "add `transform: unit()` to the column"
+        case "positive" if low is not None and low.value == 0:
+            return "use a distribution that can be zero, such as `ZeroInflated(...)`, or model log1p of the column"
+        case "integer" | "count" if column.fractional is not None:
+            return "use a continuous distribution, such as `Normal`, or add `transform: binarize(t)` to the column"
         case "positive" | "nonnegative" | "count":
             return "use a distribution on the values' own range, such as `Normal`"
+        case "simplex":
+            return "divide each row by its sum, or use a distribution on the values' own range"
     return f"use a distribution whose support holds the data, or transform the column to {wanted}"

@@ -77,8 +77,20 @@ def labelled(values: Array, axes: Sequence[Axis], *, leading: Sequence[str] = ("
     return xr.DataArray(values, dims=dims, coords=coordinates)
 
 
+def _readable(program: Program, name: str, array: Array) -> Array:
+    """Real numbers that happen to be whole as reals (plots take integers for counts); codes of covariates as labels."""
+    column = program.columns.get(name)
+    if column is None or array.dtype.kind not in "iu":
+        return array
+    if column.coded and column.levels is not None:
+        observed = any(site.name == name for site in program.observed)
+        return array if observed else np.asarray(column.levels)[array]
+    discrete = column.raw_support is not None and column.raw_support.discrete
+    return array if discrete else array.astype(np.float64)
+
+
 def data_group(program: Program, arrays: dict[str, Array], names: Sequence[str], rows: Array) -> xr.Dataset:
-    """Data columns as a group, in the data's own units where raw arrays are given.
+    """Data columns as a group, in the data's own units where raw arrays are given; observed labels as their codes.
 
     Args:
         program: the typed program.
@@ -90,8 +102,8 @@ def data_group(program: Program, arrays: dict[str, Array], names: Sequence[str],
     for name in names:
         if name not in arrays:
             continue
-        array = arrays[name]
         column = program.columns.get(name)
+        array = _readable(program, name, arrays[name])
         if column is not None and column.whole:
             axes = _event_axes(program, name, program.by_name.get(name), array.shape[1:])
             variables[name] = labelled(array[0], axes, leading=())

@@ -1,4 +1,4 @@
-"""Random composites: prior x guide x likelihood x transform with names drawn anew, so that nothing can key on a name."""
+"""Random composites: prior x guide x likelihood x transform, names drawn anew, so that nothing can key on a name."""
 
 from __future__ import annotations
 

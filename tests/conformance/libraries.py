@@ -57,7 +57,10 @@ def estimate(
 
 
 class Reparameterized(Messenger):  # type: ignore[misc]
-    """Draws every Normal site as loc + scale * noise, whatever enumerated or particle axes it has."""
+    """Draws every Normal site as loc + scale * noise, whatever enumerated or particle axes it has.
+
+    The message goes on to the plates further out, which still expand the distribution.
+    """
 
     def __init__(self, noise: Mapping[str, torch.Tensor]) -> None:
         super().__init__()
@@ -67,7 +70,6 @@ class Reparameterized(Messenger):  # type: ignore[misc]
         if message["name"] in self.noise and not message["is_observed"]:
             base = normal(message["fn"])
             message["value"] = base.loc + base.scale * self.noise[message["name"]]
-            message["done"] = True
 
 
 def normal(distribution: Any) -> Any:
@@ -138,10 +140,14 @@ class _Recorder:
             for name, site in sites.items()
             if site["type"] == "sample" and hasattr(normal(site["fn"]), "loc")
         }
-        jax.debug.callback(self._keep, {name: (value - loc) / scale for name, (value, loc, scale) in latent.items()})
+        noise = {name: (value - loc) / scale for name, (value, loc, scale) in latent.items()}
+        # As words: a callback's thread need not have float64 switched on.
+        jax.debug.callback(
+            self._keep, {name: jax.lax.bitcast_convert_type(entry, jnp.uint32) for name, entry in noise.items()}
+        )
 
     def _keep(self, noise: Mapping[str, Any]) -> None:
-        self.drawn.append({name: np.asarray(entry) for name, entry in noise.items()})
+        self.drawn.append({name: np.array(words).view(np.float64)[..., 0] for name, words in noise.items()})
 
 
 def _numpyro(
@@ -159,23 +165,26 @@ def _numpyro(
         recorder = _Recorder(guide or nothing)
         elbo = getattr(numpyro.infer, name)(num_particles=particles)
         data = {entry: jnp.asarray(array) for entry, array in batch.items()}
-        start: dict[str, Any] = {}
-        for part in (model, guide) if guide is not None else (model,):
-            sites = handlers.trace(handlers.seed(part, 0)).get_trace(**data, **sizes)
-            start |= {site: entry["value"] for site, entry in sites.items() if entry["type"] == "param"}
+
+        @jax.jit
+        def registered() -> dict[str, Any]:
+            parts = (model, guide) if guide is not None else (model,)
+            traces = [handlers.trace(handlers.seed(part, 0)).get_trace(**data, **sizes) for part in parts]
+            nodes = [node for one in traces for node in one.items()]
+            return {site: node["value"] for site, node in nodes if node["type"] == "param"}
 
         def loss(parameters: Any) -> Any:
             return elbo.loss(jax.random.key(seed), parameters, model, recorder, **data, **sizes)
 
-        slopes = {}
+        slopes, start = {}, registered()
         if gradient:
-            value, found = jax.value_and_grad(loss)(start)
+            value, found = jax.jit(jax.value_and_grad(loss))(start)
             for group, tree in found.items():
                 for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
                     title = ".".join([group.removesuffix("$params"), *([canonical(path)] if path else [])])
                     slopes[title.replace(".", "_")] = -np.asarray(leaf)
         else:
-            value = loss(start)
+            value = jax.jit(loss)(start)
         jax.effects_barrier()
     assert len(recorder.drawn) == particles
     noise = {site: np.stack([draw[site] for draw in recorder.drawn]) for site in recorder.drawn[0]}
@@ -205,11 +214,8 @@ def sites(
             held = handlers.seed(handlers.substitute(program, data=dict(map(_array, latents.items()))), 0)
             nodes = handlers.trace(held).get_trace(**dict(map(_array, batch.items())))
     kept = {
-        name: node
-        for name, node in nodes.items()
-        if node["type"] == "sample" and name not in {"_INPUT", "_RETURN"} and node["fn"].batch_shape is not None
+        name: node for name, node in nodes.items() if node["type"] == "sample" and hasattr(node["fn"], "batch_shape")
     }
-    kept = {name: node for name, node in kept.items() if type(node["fn"]).__name__ != "_Subsample"}
     return Sites(
         {name: node["fn"] for name, node in kept.items()}, {name: node["value"] for name, node in kept.items()}
     )
@@ -220,7 +226,12 @@ def _array(item: tuple[str, NDArray[Any]]) -> tuple[str, Any]:
 
 
 def divergence(backend: str, posterior: Any, prior: Any) -> NDArray[Any]:
-    """The library's closed-form KL(posterior || prior), one number per row."""
+    """KL(posterior || prior), one number per row: the library's closed form, or the sum over the states."""
+    if posterior.has_enumerate_support:
+        with jax.enable_x64(True):
+            states = posterior.enumerate_support()
+        logs, other = (log_prob(backend, density, states) for density in (posterior, prior))
+        return (np.exp(logs) * (logs - other)).sum(0)
     if backend == "pyro":
         return torch.distributions.kl_divergence(posterior, prior).detach().numpy()
     with jax.enable_x64(True):

@@ -14,8 +14,8 @@ from scipy.special import logsumexp
 
 from dgmppl.compiler import Compilation, compile_spec
 from dgmppl.data import load
-from tests.conformance.libraries import divergence, estimate, log_prob, noise_of, sites
-from tests.support import BACKENDS, SPECS, both, noise_for, start
+from tests.conformance.libraries import divergence, estimate, log_prob, sites
+from tests.support import BACKENDS, SPECS, noise_for, start
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-9}
 BATCH, PARTICLES = 6, 4
@@ -110,6 +110,7 @@ def test_loss_is_made_of_the_librarys_terms(program, name, closed, backend) -> N
     np.testing.assert_allclose(-loss, total.mean(), **TIGHT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_importance_weighted_loss_is_the_librarys_renyi_bound(program, backend) -> None:
     """At alpha = 0, row by row inside the data plate. The decoder's gradient is the plain one (q alone has DReG's)."""
@@ -151,16 +152,18 @@ def _hidden(batch, compiled):
     return {"x": batch["x"], "y": np.zeros(BATCH, np.int64), "y.observed": np.zeros(BATCH, bool)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_unlabelled_rows_are_the_librarys_enumerated_elbo(program, backend) -> None:
-    """y is enumerated under q(y|x), z is drawn given each of its states from the same noise."""
+    """y is enumerated under q(y|x) and z is drawn given each state: NumPyro does so with noise of the state's own."""
     compiled, values, batch = program("ss_vae", backend)
     theirs = _enumerated(compiled, values, {"x": batch["x"]}, particles=1, rows=BATCH)
-    noise = {"z": theirs.noise["z"]}
+    noise = {"z": np.moveaxis(theirs.noise["z"], 0, -3)}  # [states, particles, rows, 16], or without states
     ours = compiled.executable.call("log_weights", values, _hidden(batch, compiled), noise=noise, particles=1)["value"]
     np.testing.assert_allclose(ours.sum(), theirs.elbo, **TIGHT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("labelled", [0, 2, BATCH])
 def test_partly_labelled_rows_are_summed_by_hand_from_the_librarys_densities(program, backend, labelled) -> None:
@@ -233,33 +236,159 @@ SMALL = {
     "guide": {"code": "Normal(**down(dots))"},
     "objective": "iwae(particles=3)",
 }
+# A batch that repeats its rows averages over as many independent draws of the noise.
+REPEATS, DRAWS = 60, 150
 
 
-def _gradients(compiled, values, batch, count, seed=0):
-    """The loss's gradient at `count` draws of the noise: [count, *shape] by parameter."""
-    function = compiled.module.function("loss_model")
-    rows = len(next(iter(batch.values())))
-    found = [
-        compiled.executable.loss("model", values, batch, noise=noise_for(function, rows, seed=seed + draw), gradient=True)[1]
-        for draw in range(count)
-    ]
-    return {name: np.stack([one[name] for one in found]) for name in found[0]}
+def _repeated(spec: dict[str, Any], column: str) -> dict[str, Any]:
+    return {column: np.tile(np.asarray(spec["data"][column]["values"]), (REPEATS, 1))}
 
 
-def _agree(samples, exact, errors):
-    """A sample mean against an exact gradient or another sample's mean, within `errors` standard errors.
+def _agree(samples: Any, exact: Any, errors: float) -> None:
+    """A sample mean meets what it estimates, within `errors` standard errors.
 
-    The standard errors must be small beside the gradient itself, or the comparison could not fail.
+    These must be small beside the gradient, or the comparison could not fail.
     """
-    count = len(samples)
-    error = samples.std(0, ddof=1) / np.sqrt(count)
+    error = samples.std(0, ddof=1) / np.sqrt(len(samples))
     assert (np.abs(samples.mean(0) - exact) <= errors * error + 1e-12).all()
-    assert error.max() < 0.1 * np.abs(exact).max()
+    assert np.linalg.norm(error) < 0.1 * np.linalg.norm(exact)
 
 
-def _plain(compiled, values, batch, noise):
-    """The gradient of -mean log-mean-exp of the emitted log weights by central differences is too coarse: autodiff."""
-    import torch
+def test_doubly_reparameterized_gradient_is_the_plain_one_in_expectation() -> None:
+    """Paired: both gradients at the same noise. NumPyro's loss has this one's gradient, by the test above."""
+    compiled = compile_spec(SMALL, backend="pyro")
+    values, batch = start(compiled, 3, jitter=0.3), _repeated(SMALL, "dots")
+    rows = len(batch["dots"])
+    doubly: dict[str, list[Any]] = {}
+    plain: dict[str, list[Any]] = {}
+    for draw in range(DRAWS):
+        theirs = estimate(compiled, "RenyiELBO", values, batch, particles=3, gradient=True, seed=draw, rows=rows)
+        _, gradient, _ = compiled.executable.loss("model", values, batch, noise=theirs.noise, gradient=True)
+        for name, slope in gradient.items():
+            doubly.setdefault(name, []).append(slope)
+            plain.setdefault(name, []).append(-theirs.gradient[name.replace(".", "_")] / rows)
+    for name in doubly:
+        one, other = np.array(doubly[name]), np.array(plain[name])
+        if name.startswith("up."):
+            np.testing.assert_allclose(one, other, err_msg=name, **TIGHT)
+            continue
+        assert np.abs(one - other).max() > 1e-3, "the guide's gradient is the plain one at every draw"
+        error = (one - other).std(0, ddof=1) / np.sqrt(DRAWS)
+        assert (np.abs((one - other).mean(0)) <= 4 * error).all(), name
+        assert np.linalg.norm(error) < 0.1 * np.linalg.norm(one.mean(0)), "too few draws to see a difference"
 
-    executable = compiled.executable
-    del executable, values, batch, noise, torch
+
+CLASSES = {
+    "dgmppl": 1,
+    "name": "classes",
+    "data": {"dots": SMALL["data"]["dots"]},
+    "parameters": {"centre": "learned(normal(3, 2))", "share": "learned(simplex(3))"},
+    "networks": {"sort": "mlp([3], activation=tanh)"},
+    "model": {"which": "Categorical(probs=share)", "dots": "Normal(centre[which], 0.8)"},
+    "guide": {"which": "Categorical(logits=sort(dots))"},
+}
+LAYERED = {
+    **CLASSES,
+    "name": "layered",
+    "networks": {**CLASSES["networks"], "up": "mlp([3], activation=tanh)", "down": "mlp([3], activation=tanh)"},
+    "model": {
+        "which": "Categorical(probs=share)",
+        "code": "Normal(centre[which], 1.0)",
+        "dots": "Normal(up(code), 0.6)",
+    },
+    "guide": {"which": "Categorical(logits=sort(dots))", "code": "Normal(**down(dots, one_hot(which, 3)))"},
+}
+
+
+def _estimator(spec: dict[str, Any], name: str) -> dict[str, Any]:
+    return {**spec, "objective": f"elbo(particles=4, estimator={{which: {name}()}})"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("spec", [CLASSES, LAYERED], ids=["classes", "layered"])
+def test_score_function_gradient_is_the_enumerated_one_in_expectation(spec, backend) -> None:
+    scored = compile_spec(_estimator(spec, "score_function"), backend=backend)
+    summed = compile_spec(_estimator(spec, "enumerate"), backend=backend)
+    values, batch = start(scored, 4, jitter=0.3), _repeated(spec, "dots")
+    assert [entry.kind for entry in scored.module.function("loss_model").noise if entry.name == "which"] == ["gumbel"]
+    assert "which" not in {entry.name for entry in summed.module.function("loss_model").noise}
+    rows = len(batch["dots"])
+
+    def gradients(compiled: Compilation, seed: int) -> dict[str, Any]:
+        noise = noise_for(compiled.module.function("loss_model"), rows, seed=seed)
+        return compiled.executable.loss("model", values, batch, noise=noise, gradient=True)[1]
+
+    first = [gradients(scored, draw) for draw in range(DRAWS)]
+    second = [gradients(summed, DRAWS + draw) for draw in range(DRAWS if spec is LAYERED else 1)]
+    for name in first[0]:
+        samples, exact = (np.array([one[name] for one in several]) for several in (first, second))
+        spread = exact.var(0, ddof=1) / len(exact) if len(exact) > 1 else 0.0
+        error = np.sqrt(samples.var(0, ddof=1) / DRAWS + spread)
+        assert (np.abs(samples.mean(0) - exact.mean(0)) <= 3 * error + 1e-12).all(), name
+        assert np.linalg.norm(error) < 0.1 * np.linalg.norm(exact.mean(0)), f"too few draws to see an error in {name}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_score_function_loss_has_the_bounds_value(backend) -> None:
+    """What is added for the gradient is zero: the loss is the plain average over particles."""
+    compiled = compile_spec(_estimator(LAYERED, "score_function"), backend=backend)
+    values, batch = start(compiled, 4), {"dots": np.asarray(CLASSES["data"]["dots"]["values"])}
+    noise = noise_for(compiled.module.function("loss_model"), 3, seed=1)
+    loss, _, _ = compiled.executable.loss("model", values, batch, noise=noise)
+    drawn = compiled.executable.call("encode", values, batch, noise=noise, particles=4)
+    total = np.zeros(3)
+    for particle in range(4):
+        latents = {name: entry[particle] for name, entry in drawn.items()}
+        model, guide = (sites(compiled, part, values, batch, latents) for part in ("model", "guide"))
+        for site in ("which", "code", "dots"):
+            total += log_prob(backend, model.densities[site], model.values[site]) / 4
+        for site, _ in _closed(compiled):
+            total -= log_prob(backend, model.densities[site], model.values[site]) / 4
+            total -= divergence(backend, guide.densities[site], model.densities[site]) / 4
+        for site in {"which", "code"} - {site for site, _ in _closed(compiled)}:
+            total -= log_prob(backend, guide.densities[site], guide.values[site]) / 4
+    np.testing.assert_allclose(-loss, total.mean(), **TIGHT)
+
+
+def _closed(compiled: Compilation) -> list[tuple[str, str]]:
+    """(site, its entry in the report) of the closed-form divergences in the loss."""
+    report = compiled.module.function("loss_model").body[-1].report
+    return [(entry.removeprefix("kl_"), entry) for entry, _ in report if entry.startswith("kl_")]
+
+
+def _classifier(gradient: dict[str, Any]) -> float:
+    return max(float(np.abs(slope).max()) for name, slope in gradient.items() if name.startswith("classifier."))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_labelled_rows_give_the_classifier_no_gradient_but_through_supervision(program, backend) -> None:
+    compiled, values, batch = program("ss_vae", backend)
+    bare = compile_spec(SPECS / "ss_vae.yaml", backend=backend, overrides=["objective=elbo()"])
+    noise = noise_for(bare.module.function("loss_model"), BATCH, seed=1)
+    label = np.arange(BATCH) % 10
+
+    def gradient(one: Compilation, given: Any) -> dict[str, Any]:
+        columns = {"x": batch["x"], "y": np.where(given, label, 0), "y.observed": given}
+        return one.executable.loss("model", values, columns, noise=noise, gradient=True)[1]
+
+    every, some = np.ones(BATCH, bool), np.arange(BATCH) < 3
+    assert _classifier(gradient(bare, every)) == 0.0
+    assert _classifier(gradient(bare, some)) > 1e-6
+    assert _classifier(gradient(compiled, every)) > 1e-6
+    # The unlabelled rows alone: their own mean, times their share of the batch.
+    rest = {"x": batch["x"][3:], "y": np.zeros(3, np.int64), "y.observed": np.zeros(3, bool)}
+    alone = bare.executable.loss(
+        "model", values, rest, noise={name: entry[..., 3:, :] for name, entry in noise.items()}, gradient=True
+    )[1]
+    for name, slope in gradient(bare, some).items():
+        if name.startswith("classifier."):
+            np.testing.assert_allclose(slope, 0.5 * alone[name], err_msg=name, **TIGHT)
+    added = {
+        name: slope - gradient(bare, some)[name]
+        for name, slope in gradient(compiled, some).items()
+        if not name.startswith("classifier.")
+    }
+    assert max(np.abs(slope).max() for slope in added.values()) == 0.0, "supervision reaches more than q(y|x)"

@@ -1,0 +1,206 @@
+"""iwae: compiled by dgmppl from iwae.yaml (sha256 86165e12732f), backend pyro.
+
+p(x, z) = p(z) p(x | z)
+minimize  −E_{q(z|x)}[log (1/8) ∑ₖ exp[log p(x|z) + log p(z) − log q(z|x)]]    E_data[log p(x)]
+"""
+
+import pyro
+import pyro.distributions as dist
+import torch
+import torch.nn.functional as F
+from pyro import poutine
+from torch import nn
+
+from dgmppl_pyro import densities, draws, networks, operations, programs
+
+
+class Encoder(nn.Module):
+    """[64] -> loc [16], scale [16]; mlp([256, 256]), silu."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(64, 256), nn.Linear(256, 256), nn.Linear(256, 32)])
+
+    def forward(self, x):
+        h = F.silu(self.layers[0](x))
+        h = F.silu(self.layers[1](h))
+        h = self.layers[2](h)
+        loc = h[..., :16]
+        scale = networks.positive(h[..., 16:])
+        return loc, scale
+
+
+class Decoder(nn.Module):
+    """[16] -> logits [64]; mlp([256, 256]), silu."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(16, 256), nn.Linear(256, 256), nn.Linear(256, 64)])
+
+    def forward(self, x):
+        h = F.silu(self.layers[0](x))
+        h = F.silu(self.layers[1](h))
+        return self.layers[2](h)
+
+
+NETWORKS = {"encoder": Encoder, "decoder": Decoder}
+
+
+def initial():
+    """Start values by group: networks, and unconstrained tensors that `constraints` maps into their sets."""
+    return {"encoder": Encoder(), "decoder": Decoder()}
+
+
+class Model(programs.LocalModule):
+    """the generative story, as a program of the library."""
+
+    def __init__(self, parameters=None):
+        parameters = initial() if parameters is None else parameters
+        super().__init__(parameters)
+        self.decoder = parameters["decoder"]
+
+    def forward(self, x=None, *, rows=1617, size=None):
+        like = self.like
+        decoder = self.decoder
+        size = size if x is None else len(x)
+        size = rows if size is None else size
+        with pyro.plate("data", size, dim=-1), poutine.scale(scale=rows / size):
+            z = pyro.sample("z", dist.Normal(like.new_zeros(16), 1.0).to_event(1))
+            decoder_logits = decoder(z)  # [B, 64]
+            x = pyro.sample(
+                "x",
+                dist.Bernoulli(logits=decoder_logits).to_event(1),
+                obs=None if x is None else x.to(like.dtype),
+            )
+
+
+class Guide(programs.LocalModule):
+    """the variational posterior, as a program of the library."""
+
+    def __init__(self, parameters=None):
+        parameters = initial() if parameters is None else parameters
+        super().__init__(parameters)
+        self.encoder = parameters["encoder"]
+
+    def forward(self, x=None, *, rows=1617, size=None):
+        like = self.like
+        encoder = self.encoder
+        size = size if x is None else len(x)
+        size = rows if size is None else size
+        with pyro.plate("data", size, dim=-1), poutine.scale(scale=rows / size):
+            encoder_loc, encoder_scale = encoder(x.to(like.dtype))  # [B, 16], [B, 16]
+            z = pyro.sample("z", dist.Normal(encoder_loc, encoder_scale).to_event(1))
+
+
+class Program:
+    """`model` and `guide` on the same parameters."""
+
+    def __init__(self, parameters=None):
+        parameters = initial() if parameters is None else parameters
+        self.model = Model(parameters)
+        self.guide = Guide(parameters)
+
+
+# Random numbers by function and entry: their kind and axes; named axes get their lengths at run time.
+NOISE = {
+    "loss_model": {"z": ("normal", (8, "data", 16))},
+    "elbo": {"z": ("normal", ("particles", "data", 16))},
+    "log_weights": {"z": ("normal", ("particles", "data", 16))},
+    "encode": {"z": ("normal", ("particles", "data", 16))},
+    "sample": {"z": ("normal", ("data", 16)), "x": ("uniform", ("data", 64))},
+}
+
+
+def noise(generator, name, rows, particles=1, dtype=None, device=None):
+    """The random numbers of the function `name` by entry, for `rows` data and `particles` draws of each."""
+    sizes = {"data": rows, "particles": particles}
+    return draws.standard(NOISE[name], generator, sizes, dtype, device)
+
+
+def loss_model(own, other, state, batch, noise, step):
+    """minimize  −E_{q(z|x)}[log (1/8) ∑ₖ exp[log p(x|z) + log p(z) − log q(z|x)]]    (nats per datum)"""
+    encoder = own["encoder"]
+    decoder = own["decoder"]
+    like = noise["z"]
+    x = batch["x"].to(like.dtype)
+    encoder_loc, encoder_scale = encoder(x)  # [B, 16], [B, 16]
+    z = encoder_loc + encoder_scale * noise["z"]  # [K, B, 16]
+    # normalized importance weights, held fixed
+    decoder_logits = decoder(z)  # [K, B, 64]
+    # [K, B]
+    weight = torch.softmax(
+        densities.bernoulli_logits(x, decoder_logits).sum(-1)
+        + densities.standard_normal(z).sum(-1)
+        - densities.normal(z, encoder_loc.detach(), encoder_scale.detach()).sum(-1),
+        0,
+    ).detach()
+    # the same terms, each draw's gradient multiplied by its weight (doubly reparameterized)
+    z_ = operations.scale_gradient(z, weight[..., None])  # [K, B, 16]
+    decoder_logits_ = decoder(z_)  # [K, B, 64]
+    # []
+    loss = (
+        -operations.logmeanexp(
+            densities.bernoulli_logits(x, decoder_logits_).sum(-1)
+            + densities.standard_normal(z_).sum(-1)
+            - densities.normal(z_, encoder_loc.detach(), encoder_scale.detach()).sum(-1),
+        )
+    ).mean()
+    return loss, state, {"loss": loss}
+
+
+def elbo(parameters, batch, noise):
+    """E_{q(z|x)}[log p(x|z) − KL(q(z|x) ‖ p(z))], averaged over particles: [B], nats, a lower bound on log p
+    in expectation.
+    """
+    encoder = parameters["encoder"]
+    decoder = parameters["decoder"]
+    like = noise["z"]
+    x = batch["x"].to(like.dtype)
+    encoder_loc, encoder_scale = encoder(x)  # [B, 16], [B, 16]
+    z = encoder_loc + encoder_scale * noise["z"]  # [K, B, 16]
+    decoder_logits = decoder(z)  # [K, B, 64]
+    kl_z = densities.kl_standard_normal(encoder_loc, encoder_scale).sum(-1)  # [B]
+    return (densities.bernoulli_logits(x, decoder_logits).sum(-1) - kl_z).mean(0)
+
+
+def log_weights(parameters, batch, noise):
+    """log p(data, latents) - log q(latents | data), one per draw of the guide: [K, B], nats."""
+    encoder = parameters["encoder"]
+    decoder = parameters["decoder"]
+    like = noise["z"]
+    x = batch["x"].to(like.dtype)
+    encoder_loc, encoder_scale = encoder(x)  # [B, 16], [B, 16]
+    z = encoder_loc + encoder_scale * noise["z"]  # [K, B, 16]
+    decoder_logits = decoder(z)  # [K, B, 64]
+    return (
+        densities.bernoulli_logits(x, decoder_logits).sum(-1)
+        + densities.standard_normal(z).sum(-1)
+        - densities.normal(z, encoder_loc, encoder_scale).sum(-1)
+    )
+
+
+def encode(parameters, batch, noise):
+    """draws of the latents from the guide: [K, B, *event]."""
+    encoder = parameters["encoder"]
+    like = noise["z"]
+    x = batch["x"].to(like.dtype)
+    encoder_loc, encoder_scale = encoder(x)  # [B, 16], [B, 16]
+    z = encoder_loc + encoder_scale * noise["z"]  # [K, B, 16]
+    return {"z": z}
+
+
+def sample(parameters, batch, noise):
+    """one ancestral draw per row: every site of the model by name, [B, *event]."""
+    decoder = parameters["decoder"]
+    z = noise["z"]  # [B, 16]
+    decoder_logits = decoder(z)  # [B, 64]
+    x = draws.bernoulli_logits(decoder_logits, noise["x"])  # [B, 64]
+    return {"z": z, "x": x}
+
+
+def decode(parameters, batch):
+    """parameters of the observed sites' distributions at given latents."""
+    decoder = parameters["decoder"]
+    z = batch["z"]
+    decoder_logits = decoder(z)  # [B, 64]
+    return {"x.logits": decoder_logits}
