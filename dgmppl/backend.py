@@ -26,7 +26,7 @@ Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where and how precisely to compute: `auto | cpu | cuda`, `float32 | float64 | bfloat16`, threads (None: library's)."""
+    """Where and how precisely to compute: `auto | cpu | cuda`, `float32 | float64 | bfloat16`; None: all threads."""
 
     kind: str = "auto"
     precision: str = "float32"
@@ -107,8 +107,17 @@ class Executable(Protocol):
         """Whether the program has a function of that name."""
         ...
 
-    def call(self, function: str, values: Arrays, batch: Arrays, *, seed: int = 0, particles: int = 1,
-             rows: int | None = None, noise: Arrays | None = None) -> dict[str, Array]:
+    def call(
+        self,
+        function: str,
+        values: Arrays,
+        batch: Arrays,
+        *,
+        seed: int = 0,
+        particles: int = 1,
+        rows: int | None = None,
+        noise: Arrays | None = None,
+    ) -> dict[str, Array]:
         """Runs an emitted `density` or `sample` function.
 
         Args:
@@ -125,18 +134,35 @@ class Executable(Protocol):
         """  # fmt: skip
         ...
 
-    def loss(self, player: str, values: Arrays, batch: Arrays, *, seed: int = 0, noise: Arrays | None = None,
-             gradient: bool = False) -> tuple[float, dict[str, Array], dict[str, float]]:
-        """One player's loss, its gradient (unconstrained, by canonical name; empty unless asked) and its report."""  # fmt: skip
+    def loss(
+        self,
+        player: str,
+        values: Arrays,
+        batch: Arrays,
+        *,
+        seed: int = 0,
+        noise: Arrays | None = None,
+        gradient: bool = False,
+    ) -> tuple[float, dict[str, Array], dict[str, float]]:
+        """One player's loss, its gradient (unconstrained, by canonical name; empty unless asked) and its report."""
         ...
 
-    def trainer(self, values: Arrays, data: Arrays, settings: Train, *, steps: int, seed: int, device: Device) -> Trainer:
+    def trainer(
+        self, values: Arrays, data: Arrays, settings: Train, *, steps: int, seed: int, device: Device
+    ) -> Trainer:
         """Starts training on the whole training data, kept on the device."""
         ...
 
-    def infer(self, engine: Call, data: Arrays, *, seed: int, device: Device,
-              progress: Callable[[int, int, str], None] | None = None) -> Draws:
-        """Runs an inference engine for the parameters with priors; `progress(done, total, text)` is called now and then."""  # fmt: skip
+    def infer(
+        self,
+        engine: Call,
+        data: Arrays,
+        *,
+        seed: int,
+        device: Device,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> Draws:
+        """Runs an inference engine for the parameters with priors; `progress(done, total, text)` is called at times."""
         ...
 
 

@@ -182,9 +182,13 @@ class Problem(Protocol):
     """What an error needs of a diagnostic; `dgmppl.source.Diagnostic` is the implementation."""
 
     @property
-    def code(self) -> str: ...
+    def code(self) -> str:
+        """What kind of problem it is."""
+        ...
 
-    def render(self) -> str: ...
+    def render(self) -> str:
+        """The message with its excerpt."""
+        ...
 
 
 class DgmpplError(Exception):
@@ -224,4 +228,5 @@ class InternalError(DgmpplError):
     """A bug in dgmppl itself."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(f"{message}\nThis is a bug in dgmppl, not in your spec. Please report it with the spec that caused it.")
+        report = "This is a bug in dgmppl, not in your spec. Please report it with the spec that caused it."
+        super().__init__(f"{message}\n{report}")

@@ -145,9 +145,9 @@ def dirichlet(x: Tensor, concentration: Tensor) -> Tensor:
 # ---- discrete -------------------------------------------------------------------------------------------------------
 
 
-def bernoulli_logits(x: Tensor, logits: Tensor) -> Tensor:
+def bernoulli_logits(x: Tensor, logits: Real) -> Tensor:
     """x l - log(1 + e^l)."""
-    x = real_of(x, logits)
+    x, logits = real_pair(x, logits)
     if x.shape != logits.shape:
         x, logits = torch.broadcast_tensors(x, logits)
     return -F.binary_cross_entropy_with_logits(logits, x, reduction="none")
@@ -179,23 +179,27 @@ def one_hot_categorical_probs(x: Tensor, probs: Tensor) -> Tensor:
     return (x * torch.log(probs)).sum(-1) - torch.log(probs.sum(-1))
 
 
-def binomial_logits(x: Tensor, total_count: Real, logits: Tensor) -> Tensor:
+def binomial_logits(x: Tensor, total_count: Real, logits: Real) -> Tensor:
     """log C(n, x) + x l - n log(1 + e^l)."""
+    x, logits = real_pair(x, logits)
     return log_choose(total_count, x, logits) + x * logits - total_count * softplus(logits)
 
 
-def binomial_probs(x: Tensor, total_count: Real, probs: Tensor) -> Tensor:
+def binomial_probs(x: Tensor, total_count: Real, probs: Real) -> Tensor:
     """log C(n, x) + x log p + (n - x) log(1 - p)."""
+    x, probs = real_pair(x, probs)
     return log_choose(total_count, x, probs) + xlogy(x, probs, probs) + xlog1py(total_count - x, -probs, probs)
 
 
-def geometric_logits(x: Tensor, logits: Tensor) -> Tensor:
+def geometric_logits(x: Tensor, logits: Real) -> Tensor:
     """log p + x log(1 - p), the failures before the first success."""
+    x, logits = real_pair(x, logits)
     return -softplus(-logits) - x * softplus(logits)
 
 
-def geometric_probs(x: Tensor, probs: Tensor) -> Tensor:
+def geometric_probs(x: Tensor, probs: Real) -> Tensor:
     """log p + x log(1 - p), the failures before the first success."""
+    x, probs = real_pair(x, probs)
     return torch.log(probs) + xlog1py(x, -probs, probs)
 
 
@@ -212,12 +216,12 @@ def negative_binomial(x: Tensor, mean: Real, concentration: Real) -> Tensor:
     return choose + concentration * (log(concentration) - total) + xlogy(x, mean, x) - x * total
 
 
-def discretized_logistic(x: Tensor, loc: Tensor, scale: Real, bins: int) -> Tensor:
+def discretized_logistic(x: Tensor, loc: Real, scale: Real, bins: int) -> Tensor:
     """log-mass of a logistic in cell x of `bins` equal cells of [-1, 1]; the outer cells hold the tails.
 
     With edges a < b in units of the scale, sigmoid(b) - sigmoid(a) = sigmoid(b) sigmoid(-a) (1 - exp(a - b)).
     """
-    x = real_of(x, loc)
+    x = real_of(x, loc if isinstance(loc, Tensor) else scale)
     width = 2.0 / bins / scale
     low = (2.0 * x / bins - 1.0 - loc) / scale
     high = low + width

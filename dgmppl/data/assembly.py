@@ -182,7 +182,8 @@ def _finish(
     """Compute an expression, fit the transforms, and enter what the model sees into `values`."""
     item = items[declaration.name] if declaration.name in items else _computed(declaration, values, done)
     rows = parts.get("train", np.arange(item.raw.rows)) if item.bound and item.row_wise else np.arange(item.raw.rows)
-    current, noise = item.visible, _noise(item.name, _FIT_SEED)
+    current = item.visible
+    noise: np.random.Generator | None = None
     fitted: list[Transform] = []
     warnings: list[Diagnostic] = []
     for call in declaration.transform:
@@ -193,6 +194,8 @@ def _finish(
                 replace(declaration, spans=(), span=span), fix="one_hot() takes labels",
             )  # fmt: skip
         transform, found = fitting.fit(declaration, call, current, rows, item.whole)
+        if transform.random and noise is None:
+            noise = _noise(item.name, _FIT_SEED)
         current = fitting.apply(transform, current, noise)
         fitted.append(transform)
         warnings.extend(found if item.bound else ())

@@ -276,7 +276,7 @@ _FITTERS: dict[str, tuple[Callable[[Input], Fitted], tuple[str, ...]]] = {
 }
 
 
-def apply(transform: Transform, values: Values, noise: np.random.Generator) -> Values:
+def apply(transform: Transform, values: Values, noise: np.random.Generator | None) -> Values:
     """The transformed values: zero again where an entry is missing."""
     with np.errstate(all="ignore"):  # zeros that stand for missing entries may lie outside the domain
         array = transform.forward(values.array if transform.exact else values.wide, noise)

@@ -102,7 +102,8 @@ BIJECTORS: dict[str, BijectorKind] = {
             doc="the first floor(D/2) elements condition the transform of the others (Dinh et al. 2017)",
         ),
         BijectorKind(
-            "autoregressive", (Option("direction", "density", "density: one pass to score; inverse: one pass to sample"),),
+            "autoregressive",
+            (Option("direction", "density", "density: one pass to score; inverse: one pass to sample"),),
             conditioned=True, element=True, forward="sequential",
             doc="each element is transformed given those before it (Papamakarios et al. 2017)",
         ),

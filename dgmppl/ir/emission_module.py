@@ -218,7 +218,7 @@ class ModulePrinter(ABC):
         columns, real = self._columns(function, printer)
         reference = self._reference(function)
         like = [f"like = {reference}"] if self.reads_like([f"    {line}" for line in real] + body) else []
-        early = reference not in {local for _, local in function.columns}
+        early = not names_of(reference) & {local for _, local in function.columns}
         head += [*like, *real] if early else [*columns, *like, *(line for line in real if line not in columns)]
         lines = [line for text in head for line in wrap(text, 1)]
         opening = wrap(f"def {function.name}({', '.join(arguments)}):")

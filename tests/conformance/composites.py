@@ -36,7 +36,7 @@ def _names(generator: np.random.Generator, count: int) -> list[str]:
     return found
 
 
-def _likelihoods(x: str, net: str, arguments: str) -> dict[str, tuple[str, str]]:
+def _likelihoods(net: str, arguments: str) -> dict[str, tuple[str, str]]:
     """Name -> (the observed site's expression, the kind of data that it needs)."""
     return {
         "bernoulli": (f"Bernoulli(logits={net}({arguments}))", "binary"),
@@ -95,7 +95,7 @@ def draw(seed: int) -> Composite:
     x, a, b, net, top, first, second = _names(generator, 7)
     prior_name = list(_priors(a, b, top))[seed % 8]
     sites, guided, reads = _priors(a, b, top)[prior_name]
-    table = _likelihoods(x, net, reads)
+    table = _likelihoods(net, reads)
     likelihood_name = str(generator.choice(list(table)))
     expression, kind = table[likelihood_name]
     transform = str(generator.choice(["none", "standardize"])) if kind == "real" else "none"

@@ -249,7 +249,7 @@ def test_closed_form_divergences_leave_the_expected_elbo_unchanged(backend: str)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_ppca_reaches_the_eigen_solution(backend: str, tmp_path) -> None:
+def test_ppca_reaches_the_eigen_solution(backend: str) -> None:
     import dgmppl as dg
 
     fit = dg.compile("specs/ppca.yaml", backend=backend).fit(seed=0)

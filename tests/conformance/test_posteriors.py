@@ -200,9 +200,10 @@ CONJUGATE = {"normal": normal_normal, "beta_binomial": beta_binomial}
 
 
 def inferred(case: Conjugate, backend: str, engine: str) -> Draws:
-    fit = dg.compile({**case.spec, "infer": engine, "train": {"schedule": "cosine()"}}, backend=backend).fit(
-        seed=0, precision="float64"
-    )
+    fit = dg.compile(
+        {**case.spec, "infer": engine, "train": {"schedule": "cosine()", "optimizer": "adam(rate=0.05)"}},
+        backend=backend,
+    ).fit(seed=0, precision="float64")
     assert fit.draws is not None
     return fit.draws
 

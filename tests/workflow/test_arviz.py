@@ -123,6 +123,7 @@ def test_a_posterior_run_is_saved_and_loaded(schools: dg.Fit, tmp_path: Path) ->
     np.testing.assert_allclose(loaded.log_prob(), schools.log_prob(), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_variational_posteriors_withhold_r_hat(backend: str, tmp_path: Path) -> None:
     fit = dg.compile(
