@@ -1,4 +1,4 @@
-"""VAE 784-400-400-20, batch 128, one thread: the emitted NumPyro program against hand-written JAX and NumPyro in one scan."""
+"""VAE 784-400-400-20, batch 128, one thread: the emitted program against hand-written JAX and NumPyro."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ import numpyro
 import numpyro.distributions as dist
 import optax
 from numpyro.infer import SVI, TraceMeanField_ELBO
-from benchmarks.paired import compare, table
 
+from benchmarks.paired import compare, table
 from dgmppl.backend import Device
 from dgmppl.compiler import Compilation, compile_spec
 from dgmppl.ir.parameters import initial_values

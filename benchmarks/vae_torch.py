@@ -10,6 +10,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,9 @@ import pyro
 import pyro.distributions as dist
 import torch
 import torch.nn.functional as F
-from benchmarks.paired import compare, table
 from pyro.infer import SVI, Trace_ELBO
 
+from benchmarks.paired import compare, table
 from dgmppl.backend import Device
 from dgmppl.compiler import Compilation, compile_spec
 from dgmppl.ir.parameters import initial_values
@@ -32,7 +33,7 @@ class Perceptron(torch.nn.Module):
 
     def __init__(self, sizes: list[int]) -> None:
         super().__init__()
-        self.layers = torch.nn.ModuleList(torch.nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(a, b) for a, b in pairwise(sizes))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self.layers[:-1]:

@@ -166,11 +166,6 @@ def softplus(x: Array) -> Array:
     return jnp.logaddexp(x, 0.0)
 
 
-def cholesky(matrix: Array) -> Array:
-    """Lower Cholesky factor."""
-    return jnp.linalg.cholesky(matrix)
-
-
 def precision_root(precision: Array) -> Array:
     """The lower Cholesky factor of a precision matrix's inverse."""
     flipped = jnp.linalg.cholesky(jnp.flip(precision, (-2, -1)))

@@ -15,7 +15,7 @@ import numpy as np
 
 from dgmppl.backend import Arrays
 from dgmppl.errors import InternalError, RunError
-from dgmppl.ir.emission_programs import data_plate, program_columns
+from dgmppl.ir.emission.programs import data_plate, program_columns
 from dgmppl.ir.kernel import Function, Module
 from dgmppl_numpyro.parameters import Flat, Tree, to_device
 

@@ -171,11 +171,6 @@ def softplus(x: Tensor) -> Tensor:
     return F.softplus(x, threshold=40.0)
 
 
-def cholesky(matrix: Tensor) -> Tensor:
-    """Lower Cholesky factor."""
-    return torch.linalg.cholesky(matrix)
-
-
 def precision_root(precision: Tensor) -> Tensor:
     """The lower Cholesky factor of a precision matrix's inverse."""
     upper = torch.linalg.cholesky(precision.flip((-2, -1))).flip((-2, -1)).mT

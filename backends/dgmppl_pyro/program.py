@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dgmppl.backend import Arrays
 from dgmppl.errors import InternalError, RunError
-from dgmppl.ir.emission_programs import data_plate, program_columns
+from dgmppl.ir.emission.programs import data_plate, program_columns
 from dgmppl.ir.kernel import Function, Module
 from dgmppl_pyro.parameters import Groups, Tree, to_device
 

@@ -96,8 +96,8 @@ class Draw(Node):
 
     What the noise is follows from the family (`noise_kind`): Normal and LogNormal take standard normals (loc +
     scale * noise), MultivariateNormal too (loc + scale_tril @ noise), Uniform and Bernoulli take uniforms, Categorical
-    and OneHotCategorical take Gumbels (argmax of logits + noise); for any other family the noise entry is a key (JAX) or
-    a generator (torch) that the library's own sampler is given. Gradients flow where the family is reparameterized.
+    and OneHotCategorical take Gumbels (argmax of logits + noise); for any other family the noise entry is a key (JAX)
+    or a generator (torch) that the library's own sampler is given. Gradients flow where the family is reparameterized.
 
     Attributes:
         density: what is drawn from.
@@ -149,25 +149,25 @@ PRIMITIVES: dict[str, str] = {
     "gather": "rows of a table without batch axes, by an integer value: table[index]",
     "take": "elements of a batched table along the first of its last `rank` axes, by an integer value",
     "one_hot": "indicator vectors of `size`", "arange": "0..size-1, then `trailing` axes of size one; dtype integer",
-    "states": "all joint states of `shape` elements with `size` values each, on a new left axis, `trailing` singleton axes",
+    "states": "all joint states of `shape` elements of `size` values: a new left axis, then `trailing` of size one",
     "fill": "constant `value` of `shape`", "eye": "identity of `size`",
     "constant": "an array written out: option `values` (nested lists)",
-    "stop": "the value without gradient", "scale_gradient": "the first operand; its gradient is multiplied by the second",
+    "stop": "the value without gradient",
+    "scale_gradient": "the first operand; its gradient is multiplied by the second",
     "mean_all": "mean over every axis", "sum_all": "sum over every axis",
     "logmeanexp": "log mean exp over the leftmost axis", "moveaxis": "moves axis `source` to `target` (both negative)",
     "concat_broadcast": "join along the last axis, batch axes broadcast against each other",
     "leave_one_out": "x minus the mean of the others along the leftmost axis",
     "leading": "items of the leftmost axis: option `item`, an int or a (start, stop) pair",
     "simplex_points": "the origin, then each of the `size` unit vectors: [size + 1, 1 * trailing, size]",
-    "softmax_leading": "softmax over the leftmost axis", "reduce_leading": "sum, mean or logsumexp (option `function`) over the leftmost axis",
+    "softmax_leading": "softmax over the leftmost axis",
+    "reduce_leading": "sum, mean or logsumexp (option `function`) over the leftmost axis",
     "cast": "to `dtype`: real or integer", "checked": "the value, asserted to lie in `support` at run time",
-    "unconstrained": "the fixed bijection from the reals onto `support` applied to a raw parameter",
     "item": "element `number` of a tuple",
-    "cholesky": "lower Cholesky factor", "observed": "the mask of a data column",
     "schedule": "a scalar schedule at the present step: options `start`, `end`, `steps` (linear, then constant)",
     "vimco": "leave-one-out log-mean-exp baselines over the leftmost axis (Mnih and Rezende 2016)",
     "low_rank_normal": "log N(x; loc, W W^T + diag(d)) of operands x [.., D], loc [.., D], W [.., D, n], d [.., D]",
-    "gaussian_posterior": "item 0 mean [.., n], item 1 scale_tril [.., n, n] of eps | x in x = loc + W eps + noise(d); same operands",
+    "gaussian_posterior": "item 0 mean [.., n], item 1 scale_tril [.., n, n] of eps | x, x = loc + W eps + noise(d)",
 }  # fmt: skip
 
 # ---- statements ----------------------------------------------------------------------------------------------------
@@ -294,7 +294,8 @@ class Function:
     - `program`: `model(...)` and `guide(...)` of the library, with data columns as keyword arguments.
 
     Attributes:
-        name: `loss_model`, `log_prob`, `elbo`, `log_weights`, `log_joint`, `encode`, `posterior`, `sample`, `model`, `guide`.
+        name: `loss_model`, `log_prob`, `elbo`, `log_weights`, `log_joint`, `encode`, `posterior`, `sample`, `prior`,
+            `decode`, `model`, `guide`.
         kind: see above.
         body: its statements.
         doc: what it computes, in mathematics, with the shape of the result.
@@ -367,7 +368,30 @@ class Module:
 
 
 __all__ = [
-    "PRIMITIVES", "Assign", "Comment", "Delta", "Density", "DensityValue", "Divergence", "Expression", "FactorStatement",
-    "Draw", "Function", "Group", "LogProb", "Module", "NetworkCall", "NetworkLogPrior", "Noise", "Number", "Op", "Plate",
-    "Return", "ReturnLoss", "Sample", "Statement", "Value", "Var",
+    "PRIMITIVES",
+    "Assign",
+    "Comment",
+    "Delta",
+    "Density",
+    "DensityValue",
+    "Divergence",
+    "Draw",
+    "Expression",
+    "FactorStatement",
+    "Function",
+    "Group",
+    "LogProb",
+    "Module",
+    "NetworkCall",
+    "NetworkLogPrior",
+    "Noise",
+    "Number",
+    "Op",
+    "Plate",
+    "Return",
+    "ReturnLoss",
+    "Sample",
+    "Statement",
+    "Value",
+    "Var",
 ]  # fmt: skip

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 
+import networkx as nx
+
 from dgmppl.errors import InternalError
 from dgmppl.ir.bijectors import Bijector
 from dgmppl.ir.data import Column
 from dgmppl.ir.densities import Density
 from dgmppl.ir.expressions import Expression
-from dgmppl.ir.graphs import Digraph
 from dgmppl.ir.networks import Network
 from dgmppl.ir.settings import Train
 from dgmppl.ir.types import TensorType
@@ -134,10 +135,14 @@ class Program:
         return {site.name: site for site in self.guide}
 
     @cached_property
-    def graph(self) -> Digraph[str]:
-        """The names of the model's sites: an edge from each parent to its child."""
-        edges = ((parent, site.name) for site in self.sites for parent in site.parents if parent in self.by_name)
-        return Digraph(self.by_name, edges)
+    def graph(self) -> nx.DiGraph[str]:
+        """The model's graph: an edge from each parent to its child; nodes carry `site`."""
+        graph: nx.DiGraph[str] = nx.DiGraph()
+        for site in self.sites:
+            graph.add_node(site.name, site=site)
+        for site in self.sites:
+            graph.add_edges_from((parent, site.name) for parent in site.parents if parent in graph)
+        return graph
 
     def with_role(self, *roles: Role) -> tuple[Site, ...]:
         """The sites of these roles in generative order."""

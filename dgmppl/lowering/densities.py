@@ -5,7 +5,7 @@ from __future__ import annotations
 from dgmppl.errors import InternalError
 from dgmppl.ir.densities import Density, Elementary
 from dgmppl.ir.distributions import DISTRIBUTIONS
-from dgmppl.ir.emission_constants import folded
+from dgmppl.ir.emission.constants import folded
 from dgmppl.ir.kernel import DensityValue, Divergence, Draw, LogProb, Number
 from dgmppl.ir.program import Role, Site
 from dgmppl.ir.types import Dtype, Shape, TensorType

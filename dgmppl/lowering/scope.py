@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dgmppl.errors import UnsupportedError
-from dgmppl.ir.emission import RESERVED
+from dgmppl.ir.emission.names import RESERVED
 from dgmppl.ir.kernel import Assign, Comment, Function, Group, Noise, Statement, Var
 from dgmppl.ir.program import Program, Site
 from dgmppl.ir.types import Dtype, TensorType

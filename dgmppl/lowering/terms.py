@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from dgmppl.errors import InternalError
@@ -12,7 +11,7 @@ from dgmppl.lowering.calls import as_real, literal_array
 from dgmppl.lowering.densities import divergence, draw, log_prob
 from dgmppl.lowering.expressions import lookup
 from dgmppl.lowering.gaussian import log_marginal
-from dgmppl.lowering.layout import Lowered, combine, negative, number, op, raise_rank, total
+from dgmppl.lowering.layout import PARTICLES, Lowered, combine, negative, number, op, raise_rank, total
 from dgmppl.lowering.priors import log_prior
 from dgmppl.lowering.scope import Scope, unsupported
 from dgmppl.lowering.summation import bind_states, log_sum
@@ -69,7 +68,7 @@ def lower_term(scope: Scope, term: Term, mode: Mode) -> Lowered:
             return _expectation(scope, term, mode)
         case LogMeanExp(body=body):
             value = lower_term(scope, body, mode)
-            return value if mode.importance else value.with_value(op("logmeanexp", value.value))
+            return value if mode.importance else _log_mean_exp(value)
         case LogSum():
             return log_sum(scope, term, lambda inner: lower_term(scope, inner, mode))
         case LogIntegral():
@@ -172,19 +171,15 @@ def _supervision(scope: Scope, term: Supervision) -> Lowered:
 def _expectation(scope: Scope, term: Expectation, mode: Mode) -> Lowered:
     """E_draws[body]: draws in order, then the body; enumerated draws become weighted sums over a left axis."""
     mode = replace(mode, partly=mode.partly | {entry.name for entry in term.draws if entry.partly_observed})
+    scored = [entry for entry in term.draws if entry.estimator == "score_function"]
     with scope.branch():
         enumerated = [entry for entry in term.draws if _sample(scope, entry)]
-        doubly = mode.gradients and isinstance(term.body, LogMeanExp) and _doubly(term)
-        lower: Callable[[Term], Lowered] = lambda part: lower_term(scope, part, mode)  # noqa: E731
-        if doubly:
-            value = _doubly_reparameterized(scope, term, mode)
-        else:
-            parts = _terms(term.body)
-            value = _weighted(scope, enumerated, [lower(part) for part in parts], mode)
-        scored = [entry for entry in term.draws if entry.estimator == "score_function"]
-        if scored and mode.gradients:
-            value = _score_function(scope, scored, value, isinstance(term.body, LogMeanExp))
-        return value
+        if mode.gradients and _doubly(term):
+            return _doubly_reparameterized(scope, term, mode)
+        if mode.gradients and isinstance(term.body, LogMeanExp) and scored:
+            return _vimco(scope, scored, lower_term(scope, term.body.body, mode))
+        value = _weighted(scope, enumerated, [lower_term(scope, part, mode) for part in _terms(term.body)], mode)
+        return _score_function(scope, scored, value) if mode.gradients and scored else value
 
 
 def _terms(term: Term) -> list[Term]:
@@ -229,24 +224,37 @@ def _probabilities(scope: Scope, name: str, partly: bool) -> Lowered:
     return combine("call", scope.mask(name), same, weight, function="where")
 
 
-def _score_function(scope: Scope, scored: list[Draw], value: Lowered, bounded: bool) -> Lowered:
-    """Adds (signal - baseline) grad log q, with leave-one-out baselines; its value is zero.
-
-    `bounded` values are log-mean-exps whose per-particle weights have been reduced already (VIMCO).
-    """
-    if bounded:
-        raise unsupported("an importance-weighted bound over score-function latents", None, "elbo() instead of iwae()")
+def _score_function(scope: Scope, scored: list[Draw], value: Lowered) -> Lowered:
+    """Adds (signal - baseline) grad log q, with leave-one-out baselines; its value is zero."""
     if not scope.particles:
         raise InternalError("a score-function estimator without a particle axis")
     value = scope.assign("signal", value)
-    logs = scope.assign("log_q", total([log_prob(scope, scope.program.guide_by_name[entry.name]) for entry in scored]))
     centred = value.with_value(op("leave_one_out", value.value))
-    surrogate = combine(
-        "mul",
-        centred.with_value(op("stop", centred.value)),
-        combine("sub", logs, logs.with_value(op("stop", logs.value))),
-    )
-    return combine("add", value, surrogate)
+    return combine("add", value, _surrogate(scope, scored, centred))
+
+
+def _vimco(scope: Scope, scored: list[Draw], log_weights: Lowered) -> Lowered:
+    """The importance-weighted bound with the score-function gradient of Mnih and Rezende (2016, equation 9).
+
+    Each particle's baseline is the bound with its own weight replaced by the geometric mean of the others.
+    """
+    log_weights = scope.assign("log_weights", log_weights)
+    bound = scope.assign("bound", _log_mean_exp(log_weights))
+    centred = combine("sub", bound, log_weights.with_value(op("vimco", log_weights.value)))
+    surrogate = _surrogate(scope, scored, centred)
+    summed = surrogate.with_value(op("reduce_leading", surrogate.value, function="sum"))
+    return combine("add", bound, replace(summed, axes=summed.axes - {PARTICLES}))
+
+
+def _log_mean_exp(value: Lowered) -> Lowered:
+    return replace(value.with_value(op("logmeanexp", value.value)), axes=value.axes - {PARTICLES})
+
+
+def _surrogate(scope: Scope, scored: list[Draw], signal: Lowered) -> Lowered:
+    """signal * log q with the gradient of log q alone and the value zero."""
+    logs = scope.assign("log_q", total([log_prob(scope, scope.program.guide_by_name[entry.name]) for entry in scored]))
+    held = logs.with_value(op("stop", logs.value))
+    return combine("mul", signal.with_value(op("stop", signal.value)), combine("sub", logs, held))
 
 
 def _doubly(term: Expectation) -> bool:

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import networkx as nx
+
 from dgmppl.ir.analyses import deterministic, expressions, reads, sources
 from dgmppl.ir.densities import Deterministic, Elementary, MarkovChain, MixtureOf, Pushforward
 from dgmppl.ir.distributions import DISTRIBUTIONS
 from dgmppl.ir.expressions import free_names
-from dgmppl.ir.graphs import Digraph
 from dgmppl.ir.program import Program, Role, Site
 from dgmppl.objectives.capabilities import Ability, abilities
 
@@ -52,26 +53,27 @@ class Structure:
     @cached_property
     def canonical(self) -> Mapping[str, str]:
         """Every name of a pushed-forward variable -> the name that stands for it."""
-        tree: Digraph[str] = Digraph()
+        tree: nx.DiGraph[str] = nx.DiGraph()
         for site in self.program.sites:
             if isinstance(site.density, Pushforward) and self._random(site.density.base):
-                tree.connect(site.density.base, site.name)
+                tree.add_edge(site.density.base, site.name)
         names: dict[str, str] = {}
-        for component in tree.components():
-            branches = any(len(tree.children(name)) > 1 for name in component)
-            names |= dict.fromkeys(component, self._representative(component, branches))
+        for component in nx.weakly_connected_components(tree):
+            chosen = self._representative(tree.subgraph(component))
+            names |= dict.fromkeys(component, chosen)
         return names
 
     def _random(self, name: str) -> bool:
         site = self.program.by_name.get(name)
         return site is not None and site.role in _LOCAL
 
-    def _representative(self, component: frozenset[str], branches: bool) -> str:
-        ordered = [site.name for site in self.program.sites if site.name in component]
+    def _representative(self, tree: nx.DiGraph[str]) -> str:
+        ordered = [site.name for site in self.program.sites if site.name in tree]
         for known in (self.observed_names, frozenset(self.program.guide_by_name)):
             named = [name for name in ordered if name in known]
             if named:
                 return named[0]
+        branches = any(degree > 1 for _, degree in tree.out_degree())
         return ordered[0] if branches else ordered[-1]
 
     def name_of(self, name: str) -> str:
@@ -133,7 +135,7 @@ class Structure:
         graph = self.program.graph
         kept = set(self.observed_names)
         for name in self.observed_names:
-            kept |= graph.ancestors(name)
+            kept |= nx.ancestors(graph, name) if name in graph else set()
         kept |= {peer for name in kept for peer in self.program.by_name[name].joint}
         kept |= {self.name_of(name) for name in kept | set(self.program.guide_by_name)}
         return frozenset(site.name for site in self.program.latents if self.name_of(site.name) not in kept)
@@ -198,7 +200,12 @@ class Structure:
             if known is not None and known.role in _LOCAL:
                 found[self.name_of(site.name)] = self.variable(site, guide=True)
         edges = [(parent, name) for name, variable in found.items() for parent in variable.given if parent in found]
-        return {name: found[name] for name in Digraph(found, edges).sorted()}
+        order: nx.DiGraph[str] = nx.DiGraph()
+        order.add_nodes_from(found)
+        order.add_edges_from(edges)
+        place = {name: position for position, name in enumerate(found)}
+        sampled = nx.lexicographical_topological_sort(order, key=place.__getitem__)
+        return {name: found[name] for name in sampled}
 
     @cached_property
     def guided_parameters(self) -> tuple[str, ...]:
@@ -208,8 +215,10 @@ class Structure:
 
     def sampled_after(self, name: str) -> frozenset[str]:
         """The variables that the guide samples given `name`, directly or through others."""
-        edges = ((parent, child) for child, variable in self.guided.items() for parent in variable.given)
-        return Digraph(self.guided, edges).descendants(name)
+        graph: nx.DiGraph[str] = nx.DiGraph()
+        graph.add_nodes_from(self.guided)
+        graph.add_edges_from((parent, child) for child, variable in self.guided.items() for parent in variable.given)
+        return frozenset(nx.descendants(graph, name))
 
     def critic_reads(self, number: int) -> frozenset[str]:
         """What a critic's expression depends on, by the names that stand for the variables."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import networkx as nx
+
 from dgmppl.ir.analyses import degree
 from dgmppl.ir.expressions import Expression, free_names
-from dgmppl.ir.graphs import Digraph
 from dgmppl.ir.program import Program, Role, Site
 
 
@@ -28,15 +29,19 @@ def ancestors(program: Program, expression: Expression) -> frozenset[str]:
     return frozenset(found)
 
 
-def acyclic(program: Program) -> Digraph[frozenset[str]]:
+def acyclic(program: Program) -> nx.DiGraph[frozenset[str]]:
     """The model's graph with each cycle of chains (`s[t]` reads `y[t-1]`, `y[t]` reads `s[t]`) as one node.
 
     Nodes are sets of names.
     """
-    members = program.graph.cycles()
+    graph: nx.DiGraph[frozenset[str]] = nx.DiGraph()
+    members = [frozenset(part) for part in nx.strongly_connected_components(program.graph)]
+    graph.add_nodes_from(members)
     place = {name: node for node in members for name in node}
-    edges = ((place[parent], place[child]) for parent, child in program.graph.edges)
-    return Digraph(members, ((parent, child) for parent, child in edges if parent != child))
+    graph.add_edges_from(
+        (place[parent], place[child]) for parent, child in program.graph.edges if place[parent] != place[child]
+    )
+    return graph
 
 
 def independent(program: Program, first: Iterable[str], second: Iterable[str], given: Iterable[str]) -> bool:
@@ -50,15 +55,14 @@ def independent(program: Program, first: Iterable[str], second: Iterable[str], g
     for site in program.sites:
         if site.joint and site.name == site.joint[0]:
             # A potential couples its variables: a common child that is always given.
-            for name in site.joint:
-                graph.connect(place[name], _coupling(site))
+            graph.add_edges_from((place[name], _coupling(site)) for name in site.joint)
     couplings = {_coupling(site) for site in program.sites if site.joint}
     known = {place[name] for name in given} | couplings
     left = {place[name] for name in first} - known
     right = {place[name] for name in second} - known
     if left & right:
         return False
-    return not left or not right or graph.separates(known, left, right)
+    return not left or not right or bool(nx.is_d_separator(graph, left, right, known))
 
 
 def _coupling(site: Site) -> frozenset[str]:
@@ -67,6 +71,7 @@ def _coupling(site: Site) -> frozenset[str]:
 
 def has_observed_descendant(program: Program, name: str) -> bool:
     """Whether some observed site depends on a site; joint sites stand for each other."""
-    below = {name} | program.graph.descendants(name)
+    graph = program.graph
+    below = {name} | nx.descendants(graph, name)
     partners = {other for site in program.sites if site.name in below for other in site.joint}
     return any(program.by_name[other].role is Role.OBSERVED for other in below | partners)

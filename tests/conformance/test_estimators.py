@@ -16,7 +16,7 @@ from scipy.special import expit, logsumexp
 from dgmppl.compiler import Compilation, compile_spec
 from dgmppl.data import load
 from tests.conformance.libraries import divergence, estimate, log_prob, sites
-from tests.support import BACKENDS, SPECS, noise_for, start
+from tests.support import BACKENDS, SPECS, library_log_density, noise_for, start
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-9}
 BATCH, PARTICLES = 6, 4
@@ -436,3 +436,38 @@ def test_labelled_rows_give_the_classifier_no_gradient_but_through_supervision(p
         if not name.startswith("classifier.")
     }
     assert max(np.abs(slope).max() for slope in added.values()) == 0.0, "supervision reaches more than q(y|x)"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_importance_weighted_score_function_gradient_is_the_enumerated_one(backend) -> None:
+    """Mnih and Rezende's gradient against the slope of E[bound], summed over all pairs of states, along a direction."""
+    compiled = compile_spec({**CLASSES, "objective": "iwae(particles=2)"}, backend=backend)
+    batch = {"dots": np.asarray(CLASSES["data"]["dots"]["values"])[:1]}
+    values = start(compiled, 4, jitter=0.3)
+    generator = np.random.default_rng(8)
+    direction = {name: generator.standard_normal(value.shape) for name, value in values.items() if name != "share"}
+    direction["share"] = np.zeros_like(values["share"])
+
+    def expected(step: float) -> float:
+        moved = {name: value + step * direction[name] for name, value in values.items()}
+        guide = compiled.executable.library_guide(moved)
+        weights, probabilities = [], []
+        for state in range(3):
+            forced = {"which": np.where(np.arange(3) == state, 1e6, 0.0)[None, None]}
+            call = compiled.executable.call("log_weights", moved, batch, noise=forced, particles=1)
+            weights.append(call["value"].item())
+            held = {"which": np.array([state])}
+            probabilities.append(np.exp(library_log_density(backend, guide, batch, held)))
+        pairs = np.logaddexp(np.array(weights)[:, None], np.array(weights)) - np.log(2)
+        return float(np.outer(probabilities, probabilities).ravel() @ pairs.ravel())
+
+    slope = (expected(1e-5) - expected(-1e-5)) / 2e-5
+    draws = []
+    for seed in range(DRAWS):
+        noise = noise_for(compiled.module.function("loss_model"), 1, seed=seed)
+        gradient = compiled.executable.loss("model", values, batch, noise=noise, gradient=True)[1]
+        draws.append(-sum((gradient[name] * direction[name]).sum() for name in direction if name != "share"))
+    error = np.std(draws, ddof=1) / np.sqrt(DRAWS)
+    assert abs(np.mean(draws) - slope) <= 3 * error
+    assert error < 0.2 * abs(slope), "too few draws to see a wrong gradient"

@@ -18,14 +18,13 @@ import torch
 
 from dgmppl.errors import UnsupportedError
 from dgmppl.ir.distributions import DISTRIBUTIONS
-from dgmppl.ir.emission import RESERVED, ValuePrinter
-from dgmppl.ir.emission_layout import WIDTH, split_top, wrap
-from dgmppl.ir.emission_names import class_name, identifier
-from dgmppl.ir.emission_shapes import Shapes
+from dgmppl.ir.emission.layout import WIDTH, split_top, wrap
+from dgmppl.ir.emission.names import RESERVED, class_name, identifier
+from dgmppl.ir.emission.shapes import Shapes
+from dgmppl.ir.emission.values import ValuePrinter
 from dgmppl.ir.functions import FUNCTIONS
 from dgmppl.ir.kernel import PRIMITIVES, DensityValue, Function, Number, Op, Value, Var
 from dgmppl.ir.networks import Network
-from dgmppl.ir.types import Support
 from dgmppl.objectives.closed_forms import KL_PAIRS
 from dgmppl_numpyro.emit import emit as emit_numpyro
 from dgmppl_numpyro.emit.values import JaxValues
@@ -41,7 +40,7 @@ USES: dict[str, Op] = {
     **{name: op(name, X, Y) for name in ("add", "sub", "mul", "div", "pow", "lt", "le", "gt", "ge", "eq", "ne")},
     **{name: op(name, X, Y) for name in ("matmul", "matvec", "vecmat", "dot", "gather", "scale_gradient")},
     **{name: op(name, X) for name in ("neg", "transpose", "diag", "stop", "mean_all", "sum_all", "logmeanexp")},
-    **{name: op(name, X) for name in ("softmax_leading", "cholesky", "observed", "vimco", "leave_one_out")},
+    **{name: op(name, X) for name in ("softmax_leading", "vimco", "leave_one_out")},
     "call": op("call", X, function="exp"),
     "reduce": op("reduce", X, function="sum", axes=(-2, -1)),
     "cumulative": op("cumulative", X, function="softmax", axis=-1),
@@ -66,7 +65,6 @@ USES: dict[str, Op] = {
     "cast": op("cast", X, dtype="real"),
     "checked": op("checked", X, support="positive"),
     "item": op("item", X, number=0),
-    "unconstrained": op("unconstrained", X, support=Support("simplex")),
     "schedule": op("schedule", start=0.0, end=1.0, steps=10),
     "low_rank_normal": op("low_rank_normal", X, Y, Z, W),
     "gaussian_posterior": op("gaussian_posterior", X, Y, Z, W),

@@ -10,7 +10,7 @@ from scipy import stats
 
 from dgmppl.compiler import compile_spec
 from dgmppl.errors import UnsupportedError
-from dgmppl.ir.emission import RESERVED
+from dgmppl.ir.emission.names import RESERVED
 from tests.support import SPECS, both, noise_for, start
 
 LOWERED = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from dgmppl.ir.emission import constraint
-from dgmppl.ir.emission_layout import docstring, wrap
-from dgmppl.ir.emission_module import ModulePrinter
+from dgmppl.ir.emission.layout import docstring, wrap
+from dgmppl.ir.emission.module import ModulePrinter
+from dgmppl.ir.emission.values import constraint
 from dgmppl.ir.kernel import Function, Group
 from dgmppl_numpyro.emit.networks import EquinoxNetworks
 from dgmppl_numpyro.emit.values import JaxValues

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import ClassVar
 
-from dgmppl.ir.emission_layout import docstring, wrap
-from dgmppl.ir.emission_networks import NetworkPrinter
+from dgmppl.ir.emission.layout import docstring, wrap
+from dgmppl.ir.emission.networks import NetworkPrinter
 
 
 class EquinoxNetworks(NetworkPrinter):

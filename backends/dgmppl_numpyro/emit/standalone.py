@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 
-from dgmppl.ir.emission_inline import inline
+from dgmppl.ir.emission.inline import inline
 from dgmppl_numpyro import constraints, densities, distributions, draws, elementary, networks, operations, programs
 
 _MODULES = (operations, elementary, constraints, densities, draws, networks, distributions, programs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from dgmppl.ir.emission import ValuePrinter, sequence
+from dgmppl.ir.emission.values import ValuePrinter, sequence
 from dgmppl.ir.kernel import Value
 from dgmppl.ir.types import Shape
 

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from pyro.nn import PyroModule
 
-from dgmppl.ir.emission import constraint
-from dgmppl.ir.emission_layout import docstring, wrap
-from dgmppl.ir.emission_module import ModulePrinter
-from dgmppl.ir.emission_names import identifier
+from dgmppl.ir.emission.layout import docstring, wrap
+from dgmppl.ir.emission.module import ModulePrinter
+from dgmppl.ir.emission.names import identifier
+from dgmppl.ir.emission.values import constraint
 from dgmppl.ir.kernel import DensityValue, Function, Group
 from dgmppl_pyro.emit.networks import TorchNetworks
 from dgmppl_pyro.emit.values import TorchValues

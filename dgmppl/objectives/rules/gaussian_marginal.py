@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import networkx as nx
+
 from dgmppl.ir.analyses import degree
 from dgmppl.ir.densities import Density, Elementary, MarkovChain
-from dgmppl.ir.graphs import Digraph
 from dgmppl.ir.program import Program
 from dgmppl.objectives.algebra import LogIntegral
 from dgmppl.objectives.closed_forms import GAUSSIAN
@@ -93,8 +94,12 @@ def _applies(state: State, name: str) -> Verdict:
 def _component(state: State, name: str) -> tuple[str, ...]:
     """The latents of the block that share a factor with `name`, directly or through others, in generative order."""
     names, _ = _block(state)
-    shared = (pair for factor in state.factors for pair in pairwise(sorted(factor.scope & names)))
-    (together,) = (part for part in Digraph(names, shared).components() if name in part)
+    graph: nx.Graph[str] = nx.Graph()
+    graph.add_nodes_from(names)
+    for factor in state.factors:
+        inside = sorted(factor.scope & names)
+        graph.add_edges_from(pairwise(inside))
+    together = nx.node_connected_component(graph, name)
     return tuple(other for other in state.structure.unknown if other in together)
 
 

@@ -42,7 +42,6 @@ CALLS: Mapping[str, str] = {
     "low_rank_normal": "densities.low_rank_normal({all})",
     "gaussian_posterior": "densities.gaussian_posterior({all})",
     "item": "{X}[{number}]",
-    "cholesky": "operations.cholesky({x})",
 }
 
 # Family -> the runtimes' log-density; families with a choice of parameters have one function for each choice.

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from dgmppl.ir.distributions import DISTRIBUTIONS
-from dgmppl.ir.emission import ValuePrinter, constraint, unsupported
-from dgmppl.ir.emission_densities import sequence
-from dgmppl.ir.emission_layout import annotated, docstring, remark, spaced, wrap
-from dgmppl.ir.emission_names import RESERVED, class_names
-from dgmppl.ir.emission_networks import NetworkPrinter
-from dgmppl.ir.emission_programs import data_plate, names_of, prior_density, samples, signature, size_lines
-from dgmppl.ir.emission_shapes import Shapes
+from dgmppl.ir.emission.densities import sequence
+from dgmppl.ir.emission.layout import annotated, docstring, remark, spaced, wrap
+from dgmppl.ir.emission.names import RESERVED, class_names
+from dgmppl.ir.emission.networks import NetworkPrinter
+from dgmppl.ir.emission.programs import data_plate, names_of, prior_density, samples, signature, size_lines
+from dgmppl.ir.emission.shapes import Shapes
+from dgmppl.ir.emission.values import ValuePrinter, constraint, unsupported
 from dgmppl.ir.kernel import (
     FLAT,
     Assign,

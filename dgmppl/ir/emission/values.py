@@ -10,11 +10,10 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
-from dgmppl.ir.emission_constants import MATH, folded
-from dgmppl.ir.emission_densities import DensityPrinter, sequence, unsupported
-from dgmppl.ir.emission_names import RESERVED
-from dgmppl.ir.emission_shapes import Shapes
-from dgmppl.ir.emission_tables import (
+from dgmppl.ir.emission.constants import MATH, folded
+from dgmppl.ir.emission.densities import DensityPrinter, sequence, unsupported
+from dgmppl.ir.emission.shapes import Shapes
+from dgmppl.ir.emission.tables import (
     ATOM,
     BINARY,
     CALLS,
@@ -33,7 +32,7 @@ from dgmppl.ir.kernel import (
 )
 from dgmppl.ir.types import Support
 
-__all__ = ["RESERVED", "ValuePrinter", "constraint", "sequence", "unsupported"]
+__all__ = ["ValuePrinter", "constraint", "sequence", "unsupported"]
 
 
 class ValuePrinter(DensityPrinter):
@@ -231,9 +230,6 @@ class ValuePrinter(DensityPrinter):
             return self.variable(operand.name)
         return self.cast(self.text(value.operands[0], ATOM), str(value.option("dtype")))
 
-    def _observed(self, value: Op) -> str:
-        return self.cast(self.text(value.operands[0], ATOM), "real")
-
     def _fill(self, value: Op) -> str:
         shape, number = value.option("shape"), value.option("value")
         assert isinstance(shape, tuple)
@@ -267,11 +263,6 @@ class ValuePrinter(DensityPrinter):
         kind = support.kind if isinstance(support, Support) else str(support)
         return f'operations.checked({self.text(value.operands[0])}, "{kind}")'
 
-    def _unconstrained(self, value: Op) -> str:
-        support = value.option("support")
-        assert isinstance(support, Support)
-        return f"{constraint(support)}({self.text(value.operands[0])})"
-
 
 def constraint(support: Support) -> str:
     """The runtimes' bijection from the reals onto a support, as text."""
@@ -300,7 +291,6 @@ _METHODS = {
     "leading": ValuePrinter._leading,
     "gather": ValuePrinter._gather,
     "cast": ValuePrinter._cast,
-    "observed": ValuePrinter._observed,
     "fill": ValuePrinter._fill,
     "broadcast": ValuePrinter._broadcast,
     "constant": ValuePrinter._constant,
@@ -308,5 +298,4 @@ _METHODS = {
     "stop": ValuePrinter._stop,
     "moveaxis": ValuePrinter._moveaxis,
     "checked": ValuePrinter._checked,
-    "unconstrained": ValuePrinter._unconstrained,
 }

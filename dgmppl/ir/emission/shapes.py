@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dgmppl.ir.distributions import DISTRIBUTIONS
-from dgmppl.ir.emission_tables import BINARY, STATIC
+from dgmppl.ir.emission.tables import BINARY, STATIC
 from dgmppl.ir.kernel import (
     Assign,
     Draw,

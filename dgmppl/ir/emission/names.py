@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from itertools import count
 
 _LIBRARIES = (
-    "F", "dist", "eqx", "eqx_module", "random_eqx_module", "jax", "jnp", "math", "nn", "numpyro", "poutine", "pyro", "torch", "functools", "np", "numpy",
+    "F", "dist", "eqx", "eqx_module", "random_eqx_module",
+    "jax", "jnp", "math", "nn", "numpyro", "poutine", "pyro", "torch", "functools", "np", "numpy",
     "SimpleNamespace", "Linear",
 )  # fmt: skip
 _RUNTIME = ("constraints", "densities", "distributions", "draws", "networks", "operations", "programs")

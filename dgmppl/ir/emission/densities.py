@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from dgmppl.errors import UnsupportedError
 from dgmppl.ir.distributions import DISTRIBUTIONS
-from dgmppl.ir.emission_constants import folded
-from dgmppl.ir.emission_shapes import Shapes
-from dgmppl.ir.emission_tables import ATOM, DIVERGENCES, LOG_DENSITIES, PRODUCT, STATIC, SUM
+from dgmppl.ir.emission.constants import folded
+from dgmppl.ir.emission.shapes import Shapes
+from dgmppl.ir.emission.tables import ATOM, DIVERGENCES, LOG_DENSITIES, PRODUCT, STATIC, SUM
 from dgmppl.ir.kernel import DensityValue, Number, Op, Value
 from dgmppl.ir.types import Shape
 from dgmppl.source import Diagnostic, Span

@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
-from dgmppl.ir.emission import unsupported
-from dgmppl.ir.emission_layout import annotated
-from dgmppl.ir.emission_names import identifier
+from dgmppl.ir.emission.layout import annotated
+from dgmppl.ir.emission.names import identifier
+from dgmppl.ir.emission.values import unsupported
 from dgmppl.ir.networks import Head, Network
 
 _KINDS = frozenset({"linear", "mlp"})

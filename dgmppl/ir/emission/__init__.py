@@ -1,0 +1,1 @@
+"""Kernels as Python text: what the printers of all backends share."""
