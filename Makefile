@@ -19,7 +19,7 @@ demo: $(VENV)/.installed
 	@ls runs/vae
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # ArviZ 1.x needs Python 3.12: NumPyro alone, in an environment of its own; see tests/workflow/test_arviz1.py.
 PYTHON312 ?= python3.12

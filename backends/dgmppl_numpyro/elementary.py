@@ -51,16 +51,21 @@ def real_pair(x: Array, y: Real) -> tuple[Array, Array]:
     return x, real_of(y, x)
 
 
+def _real_like(like: Real, other: Real) -> Real:
+    """Whichever of the two is a real array; JAX differentiates no function of an integer one."""
+    if not isinstance(like, int | float) and jnp.issubdtype(like.dtype, jnp.floating):
+        return like
+    return other
+
+
 def xlogy(x: Real, y: Real, like: Real) -> Array:
     """x log y, 0 where x = 0; `like` is an array among them."""
-    del like
-    return jax.scipy.special.xlogy(x, y)
+    return jax.scipy.special.xlogy(real_of(x, _real_like(like, y)), real_of(y, _real_like(like, x)))
 
 
 def xlog1py(x: Real, y: Real, like: Real) -> Array:
     """x log(1 + y), 0 where x = 0; `like` is an array among them."""
-    del like
-    return jax.scipy.special.xlog1py(x, y)
+    return jax.scipy.special.xlog1py(real_of(x, _real_like(like, y)), real_of(y, _real_like(like, x)))
 
 
 def log_choose(n: Real, k: Array, like: Array) -> Array:

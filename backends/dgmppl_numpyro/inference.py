@@ -7,9 +7,9 @@ from dataclasses import replace
 from dgmppl.backend import Arrays, Device, Draws
 from dgmppl.errors import RunError
 from dgmppl.ir.expressions import Call
+from dgmppl.ir.option_calls import bind, spell
 from dgmppl.ir.options import ENGINES
 from dgmppl_numpyro import devices, mcmc, modes, smc, variational
-from dgmppl_numpyro.options import bind, spell
 from dgmppl_numpyro.posterior import Posterior, Progress
 from dgmppl_numpyro.program import Program
 

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import optax
 
 from dgmppl.ir.expressions import Call
+from dgmppl.ir.option_calls import bind
 from dgmppl.ir.options import LEARNING_RATES, OPTIMIZERS
-from dgmppl_numpyro.options import bind
 
 Factor: TypeAlias = Callable[[Any], Any]
 

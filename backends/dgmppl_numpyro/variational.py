@@ -18,9 +18,9 @@ from numpyro.infer.util import log_density
 from dgmppl.backend import Array, Draws
 from dgmppl.errors import RunError
 from dgmppl.ir.expressions import Call
+from dgmppl.ir.option_calls import bind
 from dgmppl.ir.options import AUTO, GUIDES
 from dgmppl_numpyro.optimizers import optimizer
-from dgmppl_numpyro.options import bind
 from dgmppl_numpyro.parameters import Flat
 from dgmppl_numpyro.posterior import Posterior, Progress
 from dgmppl_numpyro.program import key

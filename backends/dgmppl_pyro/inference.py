@@ -7,11 +7,11 @@ from dataclasses import replace
 from dgmppl.backend import Arrays, Device, Draws
 from dgmppl.errors import UnsupportedError
 from dgmppl.ir.expressions import Call
+from dgmppl.ir.option_calls import bind, spell
 from dgmppl.ir.options import ENGINES
 from dgmppl.source import Diagnostic
 from dgmppl_pyro import declared_guides, mcmc, modes, variational
 from dgmppl_pyro.devices import limit_threads, scope
-from dgmppl_pyro.options import bind, spell
 from dgmppl_pyro.posterior import Posterior, Progress, has_joint, require_joint
 from dgmppl_pyro.program import Program
 

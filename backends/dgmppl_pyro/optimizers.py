@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 import torch
 
 from dgmppl.ir.expressions import Call
+from dgmppl.ir.option_calls import bind
 from dgmppl.ir.options import LEARNING_RATES, OPTIMIZERS
-from dgmppl_pyro.options import bind
 
 Factor: TypeAlias = Callable[[int], float]
 

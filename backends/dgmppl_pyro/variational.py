@@ -18,10 +18,10 @@ from torch.nn.utils import clip_grad_norm_
 from dgmppl.backend import Array, Draws
 from dgmppl.errors import RunError
 from dgmppl.ir.expressions import Call
+from dgmppl.ir.option_calls import bind
 from dgmppl.ir.options import AUTO, GUIDES
 from dgmppl.ir.settings import Train
 from dgmppl_pyro.optimizers import optimizers, schedule_factor
-from dgmppl_pyro.options import bind
 from dgmppl_pyro.posterior import Posterior, Progress
 from dgmppl_pyro.program import mix
 

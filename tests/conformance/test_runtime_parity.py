@@ -284,7 +284,7 @@ OPERATIONS: dict[str, tuple[object, ...]] = {
     "broadcast": (real(5, 3, 1), (3, 4)), "flatten": (real(5, 2, 3), 2), "take": (real(5, 3, 2), count(5, high=3), 2),
     "one_hot": (count(5, high=3), 3, X), "arange": (4, 2, X), "states": (2, (3,), 1, X), "simplex_points": (3, 2, X),
     "logmeanexp": (X,), "leave_one_out": (X,), "vimco": (X,), "linear_schedule": (3, 0.5, 1.0, 10),
-    "clip": (X, 0.1, LOC), "maximum": (X, 0.1), "minimum": (0.2, X), "softplus": (X * 30,), "cholesky": (COV,),
+    "clip": (X, 0.1, LOC), "maximum": (X, 0.1), "minimum": (0.2, X), "softplus": (X * 30,),
     "precision_root": (COV,), "checked": (X, "positive"), "scale_gradient": (X, 2.0 * np.ones((5, 1))),
 }  # fmt: skip
 
