@@ -222,14 +222,6 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
-class FactorStatement:
-    """A log-weight added to a Pyro / NumPyro program: a marginal that the compiler computed."""
-
-    site: str
-    value: Value
-
-
-@dataclass(frozen=True, slots=True)
 class Plate:
     """A named, independent batch axis at dimension -1 (of the batch axes).
 
@@ -260,7 +252,7 @@ class ReturnLoss:
     report: tuple[tuple[str, Value], ...]
 
 
-Statement: TypeAlias = Assign | Comment | Sample | Delta | FactorStatement | Plate | Return | ReturnLoss
+Statement: TypeAlias = Assign | Comment | Sample | Delta | Plate | Return | ReturnLoss
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,7 +339,6 @@ class Module:
         groups: parameter groups in order.
         players: (name, groups that it owns, every), in the order in which they move.
         functions: in the order in which they are printed.
-        constants: (name, nested lists) of arrays that stand in the spec, printed once at module level.
     """
 
     program: Program
@@ -355,7 +346,6 @@ class Module:
     groups: tuple[Group, ...]
     players: tuple[tuple[str, tuple[str, ...], int], ...]
     functions: tuple[Function, ...]
-    constants: tuple[tuple[str, object], ...] = ()
 
     @property
     def parameters(self) -> tuple[ParameterSpec, ...]:
@@ -377,7 +367,6 @@ __all__ = [
     "Divergence",
     "Draw",
     "Expression",
-    "FactorStatement",
     "Function",
     "Group",
     "LogProb",

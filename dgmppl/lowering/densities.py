@@ -78,23 +78,20 @@ _WORDS = {
 }
 
 
-def log_prob(scope: Scope, site: Site, *, stop: bool = False, elementwise: bool = False) -> Lowered:
-    """log p(site | parents) at the site's value, one number per batch element (or per element of the event).
+def log_prob(scope: Scope, site: Site, *, stop: bool = False) -> Lowered:
+    """log p(site | parents) at the site's value, one number per batch element.
 
     Entries that the data lack do not count: they are masked before the sum over the event.
     """
     density, like = density_of(scope, site, stop=stop)
     value = _evaluated(density, lookup(scope, site.name))
     layout = Lowered(Number(0.0), (), like.batched or value.batched, Dtype.REAL, like.axes | value.axes)
-    masked = site.name not in value.axes and _masked(scope, site)
-    outer = site.typed.shape[: len(site.typed.shape) - DISTRIBUTIONS[density.family].event_rank]
-    if not masked and not elementwise:
+    if site.name in value.axes or not _masked(scope, site):
         return layout.with_value(LogProb(density, value.value, span=site.span))
+    outer = site.typed.shape[: len(site.typed.shape) - DISTRIBUTIONS[density.family].event_rank]
     each = layout.with_value(LogProb(density, value.value, elementwise=True, span=site.span), outer)
-    if masked:
-        mask = scope.mask(site.name)
-        each = combine("mul", each, as_real(mask.with_value(mask.value, outer)))
-    return each if elementwise else reduce_event(each, "sum")
+    mask = scope.mask(site.name)
+    return reduce_event(combine("mul", each, as_real(mask.with_value(mask.value, outer))), "sum")
 
 
 def _evaluated(density: DensityValue, value: Lowered) -> Lowered:

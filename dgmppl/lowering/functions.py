@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dgmppl.ir.kernel import Function, Group, Return, ReturnLoss, Value, Var
+from dgmppl.ir.kernel import Function, Group, Return, ReturnLoss, Value
 from dgmppl.ir.program import Program
 from dgmppl.lowering.densities import density_of
 from dgmppl.lowering.gaussian import linear_gaussian
@@ -43,22 +43,11 @@ def loss_function(program: Program, groups: dict[str, Group], player: Player) ->
         weight = number(float(term.weight)) if isinstance(term.weight, int | float) else schedule(term.weight)
         losses.append(value if weight.literal == 1 else combine("mul", weight, value))
     loss = scope.assign("loss", total(losses))
-    report = [("loss", loss.value), *_report(scope)]
+    report = [("loss", loss.value), *((part.name, op("mean_all", part)) for part in dict.fromkeys(scope.report))]
     scope.statements.append(ReturnLoss(loss.value, tuple(report)))
     mathematics = " + ".join(text(term.expression) for term in player.terms).replace("+ −", "− ")
     doc = f"minimize  {mathematics}    (nats per datum)"
     return scope.function(f"loss_{player.name}", "loss", doc, particles=count, owns=player.owns)
-
-
-def _report(scope: Scope) -> list[tuple[str, Value]]:
-    """Every closed-form divergence that the loss computed, averaged over the batch."""
-    names = [
-        target
-        for statement in scope.statements
-        for target in getattr(statement, "targets", ())
-        if target.startswith("kl_")
-    ]
-    return [(name, op("mean_all", Var(name))) for name in names]
 
 
 def _particles(player: Player) -> int | None:
@@ -163,10 +152,7 @@ def _posterior(program: Program, groups: dict[str, Group], likelihood: Term) -> 
 
 def _class_probabilities(scope: Scope, term: LogSum) -> list[tuple[str, Lowered]]:
     """p(k | data) for each summed latent: [B, states]; joint states of a vector are listed in row-major order."""
-    parts = [
-        part if not part.rank else part.with_value(op("reduce", part.value, function="sum", axes=(-1,)), ())
-        for part in factors(scope, term, lambda inner: lower_term(scope, inner, Mode()))
-    ]
+    parts = factors(scope, term, lambda inner: lower_term(scope, inner, Mode()))
     table = scope.assign("log_joint", total(parts))
     result = []
     count = len(term.names)

@@ -41,6 +41,7 @@ class Scope:
         self.trailing = 2 if particles else 1
         self.noise: list[Noise] = []
         self.columns: dict[str, str] = {}
+        self.report: list[Var] = []
         self.used_groups: dict[str, str] = {}
         self._values: dict[str, Lowered] = {}
         self._calls: dict[tuple[object, ...], tuple[Lowered, ...]] = {}

@@ -13,7 +13,7 @@ from dgmppl.errors import InternalError
 from dgmppl.ir.program import Site
 from dgmppl.ir.types import Dtype
 from dgmppl.lowering.expressions import lookup
-from dgmppl.lowering.layout import Lowered, combine, number, op, reduce_event, total
+from dgmppl.lowering.layout import Lowered, combine, number, op, total
 from dgmppl.lowering.scope import Scope, unsupported
 from dgmppl.objectives.algebra import LogSum, Sum, Term
 
@@ -67,8 +67,6 @@ def log_sum(scope: Scope, term: LogSum, lower: Callable[[Term], Lowered]) -> Low
             inside = [part for part in parts if name in part.axes]
             outside = [part for part in parts if name not in part.axes]
             joint = total(inside)
-            if joint.rank:
-                joint = reduce_event(joint, "sum")
             summed = joint.with_value(op("reduce_leading", joint.value, function="logsumexp"))
             parts = [*outside, replace(summed, axes=summed.axes - {name})]
         return scope.assign("log_p", total(parts))

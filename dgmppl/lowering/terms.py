@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from dgmppl.errors import InternalError
 from dgmppl.ir.expressions import Call, Expression, Literal
+from dgmppl.ir.kernel import Var
 from dgmppl.ir.program import Site
 from dgmppl.lowering.calls import as_real, literal_array
 from dgmppl.lowering.densities import divergence, draw, log_prob
@@ -116,6 +117,8 @@ def _kl(scope: Scope, term: KL, mode: Mode) -> Lowered:
         return combine("sub", _log_density(scope, term.posterior, mode), _log_density(scope, term.prior, mode))
     value = divergence(scope, site_of(scope, term.posterior), site_of(scope, term.prior))
     value = scope.assign(f"kl_{term.posterior.site}", value)
+    if isinstance(value.value, Var):
+        scope.report.append(value.value)
     if term.posterior.site not in mode.partly:
         return value
     with scope.branch():

@@ -142,3 +142,12 @@ def test_missing_entries_of_independent_elements_do_not_count() -> None:
     for compiled in both(spec).values():
         found = compiled.executable.call("log_prob", {"m": means}, {"x": x, "x.observed": present})["value"]
         np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_a_report_holds_divergences_and_nothing_that_is_merely_named_like_one() -> None:
+    names = {"ENC": "encoder", "DEC": "decoder", "LATENT": "kl_code", "DATA": "x"}
+    for compiled in both(_renamed(names)).values():
+        values, function = start(compiled), compiled.module.function("loss_model")
+        noise = noise_for(function, 2)
+        _, _, report = compiled.executable.loss("model", values, {"x": np.array([[0, 1, 1], [1, 0, 1]])}, noise=noise)
+        assert set(report) == {"loss", "kl_kl_code"}

@@ -21,7 +21,6 @@ from dgmppl.ir.kernel import (
     Comment,
     Delta,
     DensityValue,
-    FactorStatement,
     Function,
     Group,
     Module,
@@ -46,7 +45,7 @@ class ModulePrinter(ABC):
         backend: its name, for messages.
         values: the printer of values.
         networks: the printer of network classes.
-        library: the module whose `sample`, `plate`, `factor` a program calls.
+        library: the module whose `sample`, `plate` a program calls.
         scale: the handler that multiplies log densities.
         imports: name -> the line that imports it, in the order in which they are printed; "" starts a new group.
         package: the runtime package, of which the text imports `runtime`.
@@ -145,7 +144,6 @@ class ModulePrinter(ABC):
         return [line for group in groups if group for line in ["", *group]][1:]
 
     def _blocks(self) -> Iterator[list[str]]:
-        yield [line for name, values in self.module.constants for line in wrap(f"{name} = {values!r}")]
         networks = [self.module.program.networks[group.name] for group in self.module.groups if group.kind == "network"]
         for group in self.module.groups:
             if group.kind == "bijector":
@@ -278,8 +276,6 @@ class ModulePrinter(ABC):
                 shape = printer.shapes.of(value)
                 line = self.deterministic(site, printer.text(value), None if shape is None else len(shape))
                 return wrap(f"{printer.variable(site)} = {line}", indent)
-            case FactorStatement(site=site, value=value):
-                return wrap(f'{self.library}.factor("{site}", {printer.text(value)})', indent)
             case Plate():
                 return self._plate(statement, printer, indent)
             case Return(values=values, names=names):

@@ -8,24 +8,15 @@ Discrete support: contrastive divergence (Hinton 2002). With a normalized noise 
 from __future__ import annotations
 
 from dgmppl.objectives.rules.rule import Target
-from dgmppl.objectives.rules.unnormalized import RULE as UNNORMALIZED
+from dgmppl.objectives.rules.unnormalized import constant_normalizer
 from dgmppl.objectives.state import State, Verdict
 
 
 def _applies(state: State, name: str) -> Verdict:
-    structure = state.structure
-    variable = structure.variables[name]
-    if name not in structure.observed_names:
+    if name not in state.structure.observed_names:
         return Verdict(False, "it is not observed")
-    energy = UNNORMALIZED.predicate(structure.program, variable.site)
-    if not energy.applies:
-        return Verdict(False, energy.why)
-    latent = [parent for parent in variable.given if parent in structure.unknown]
-    if latent:
-        return Verdict(
-            False, f"its log Z depends on the latent {latent[0]}; write one joint `({name}, {latent[0]}): Energy(...)`"
-        )
-    return Verdict(True, "its density is known up to log Z alone")
+    why = "its density is known up to log Z alone"
+    return constant_normalizer(state, name, why)
 
 
 RULE = Target(
