@@ -66,7 +66,12 @@ class Trainer(Protocol):
         ...
 
     def advance(self, rows: NDArray[np.int64]) -> dict[str, Array]:
-        """Takes one step per line of `rows` [steps, batch]; returns each report entry per step, `loss` among them."""
+        """Takes one step per line of `rows` [steps, batch].
+
+        Returns:
+            Each report entry per step: `loss`, the report's entries, and `finite`, which is 0 from the first step on
+            whose loss or gradient is not finite; the trainer then stands before that step.
+        """
         ...
 
     def parameters(self, *, averaged: bool = True) -> dict[str, Array]:
@@ -79,6 +84,10 @@ class Trainer(Protocol):
 
     def restore(self, state: Arrays) -> None:
         """Continues from `state()`."""
+        ...
+
+    def noise(self, player: str, rows: int) -> dict[str, Array]:
+        """The random numbers that a player's loss takes in the next step, by name; library samplers' are left out."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from pathlib import Path
 
 from dgmppl.errors import RunError
@@ -26,5 +27,5 @@ def specs() -> dict[str, str]:
 
 
 def _opening(path: Path) -> str:
-    first = path.read_text(encoding="utf-8").split("\n", 1)[0]
-    return first.removeprefix("#").strip() if first.startswith("#") else ""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))

@@ -21,6 +21,7 @@ from dgmppl.ir.kernel import (
     Module,
     NetworkCall,
     Noise,
+    NoiseEntry,
     Number,
     Op,
     Plate,
@@ -96,7 +97,7 @@ def vae(
     likelihood = DensityValue("Bernoulli", (("logits", Var("logits")),), 1, (6,))
     encode = Assign(("loc", "scale"), NetworkCall(encoder, (op("cast", Var(x), dtype="real"),)), "[B, 2], [B, 2]")
     decode = Assign(("logits",), NetworkCall(decoder, (Var(z),)), "[B, 6]")
-    draw = Assign((z,), Draw(q, z), "[B, 2]")
+    draw = Assign((z,), Draw(q, NoiseEntry(z)), "[B, 2]")
     score = Assign((f"log_p_{x}",), LogProb(likelihood, Var(x)), "[B]")
     divergence = Assign((f"kl_{z}",), Divergence(q, prior), "[B]")
     both, data = ((encoder, encoder), (decoder, decoder)), ((x, x),)
@@ -145,9 +146,9 @@ def vae(
             "sample",
             "sample",
             (
-                Assign((z,), Draw(prior, z), "[B, 2]"),
+                Assign((z,), Draw(prior, NoiseEntry(z)), "[B, 2]"),
                 decode,
-                Assign((x,), Draw(likelihood, x), "[B, 6]"),
+                Assign((x,), Draw(likelihood, NoiseEntry(x)), "[B, 6]"),
                 Return((Var(z), Var(x)), (z, x)),
             ),
             "one ancestral draw per row.",
@@ -235,8 +236,8 @@ def mixture() -> Module:
             "sample",
             "sample",
             (
-                Assign(("k",), Draw(prior, "k"), "[B]"),
-                Assign(("x",), Draw(given, "x"), "[B, 4]"),
+                Assign(("k",), Draw(prior, NoiseEntry("k")), "[B]"),
+                Assign(("x",), Draw(given, NoiseEntry("x")), "[B, 4]"),
                 Return((Var("k"), Var("x")), ("k", "x")),
             ),
             "one ancestral draw per row.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import numpyro.distributions as dist
 from jax import Array
 from numpyro.distributions.util import promote_shapes
 
-from dgmppl_numpyro import densities
+from dgmppl_numpyro import densities, draws
 
 
 def broadcast(distribution: Any, shape: tuple[int, ...]) -> Any:
@@ -91,3 +92,74 @@ class DiscretizedLogistic(dist.Distribution):  # type: ignore[misc]
         """Log-mass of a cell, nats."""
         del intermediates
         return densities.discretized_logistic(value, self.loc, self.scale, self.bins)
+
+
+class Composed(dist.Distribution):  # type: ignore[misc]
+    """A density that is given by functions: of chains, factorizations, bijections and other composed densities.
+
+    Attributes:
+        score: value [.., *event] -> log p [..], nats.
+        draw: random numbers by entry -> a sample.
+        noise: entry -> kind and event shape of the random numbers that a draw takes.
+    """
+
+    arg_constraints = {}  # noqa: RUF012
+    pytree_aux_fields = ("score", "draw", "noise", "_support", "reparameterized")
+
+    def __init__(
+        self,
+        score: Callable[[Array], Array],
+        draw: Callable[[dict[str, Array]], Array],
+        noise: Mapping[str, tuple[str, tuple[int, ...]]],
+        event_shape: tuple[int, ...],
+        support: Any,
+        *,
+        reparameterized: bool = False,
+        batch_shape: tuple[int, ...] = (),
+    ) -> None:
+        """Args: see the attributes; `support` is the constraint on an event."""
+        self.score, self.draw, self.noise = score, draw, noise
+        self._support, self.reparameterized = support, reparameterized
+        super().__init__(batch_shape, event_shape, validate_args=False)
+
+    @property
+    def reparametrized_params(self) -> list[str]:
+        """Where draws carry gradients NumPyro wants to see parameters; functions close over theirs."""
+        return []
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether draws carry gradients."""
+        return self.reparameterized
+
+    @dist.constraints.dependent_property  # type: ignore[untyped-decorator]
+    def support(self) -> Any:
+        """The constraint on an event."""
+        return self._support
+
+    def expand(self, batch_shape: Any) -> Composed:
+        """The same density with these batch axes."""
+        return Composed(
+            self.score,
+            self.draw,
+            self.noise,
+            self.event_shape,
+            self._support,
+            reparameterized=self.reparameterized,
+            batch_shape=tuple(batch_shape),
+        )
+
+    def log_prob(self, value: Array, intermediates: Any = None) -> Array:
+        """log p(value), one number per batch element, nats."""
+        del intermediates
+        log_p = self.score(value)
+        return jnp.broadcast_to(log_p, jnp.broadcast_shapes(log_p.shape, self.batch_shape))
+
+    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+        """A draw as a function of standard noise."""
+        batch = tuple(sample_shape) + tuple(self.batch_shape)
+        entries = {
+            name: (kind, batch if kind == "library" else (*batch, *shape)) for name, (kind, shape) in self.noise.items()
+        }
+        value = self.draw(draws.standard(entries, key, {}))
+        return jnp.broadcast_to(value, jnp.broadcast_shapes(value.shape, batch + tuple(self.event_shape)))

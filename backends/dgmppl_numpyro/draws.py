@@ -43,6 +43,16 @@ def standard(
     return result
 
 
+def steps(keys: Array, count: int) -> Array:
+    """A key for each step of a loop, [.., count], repeated over the batch axes."""
+    return jnp.broadcast_to(jax.random.split(keys.reshape(-1)[0], count), (*keys.shape, count))
+
+
+def batch(noise: Array, rank: int) -> tuple[int, ...]:
+    """The batch axes of an entry of noise whose event has `rank` axes."""
+    return noise.shape[: noise.ndim - rank]
+
+
 def library(distribution: Any, keys: Array, event: tuple[int, ...]) -> Array:
     """A sample by the library's own sampler, batch axes those of `keys`, then the independent axes `event`."""
     shape = jnp.broadcast_shapes(distribution.batch_shape, keys.shape + event)

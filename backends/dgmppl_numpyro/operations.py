@@ -59,6 +59,28 @@ def stack(parts: Sequence[Array | float], axis: int) -> Array:
     return jnp.stack(jnp.broadcast_arrays(*parts), axis)
 
 
+def stack_broadcast(parts: Sequence[Array]) -> Array:
+    """Parts broadcast against each other, on a new last axis."""
+    return jnp.stack(jnp.broadcast_arrays(*parts), -1)
+
+
+def permute(x: Array, order: tuple[int, ...], axis: int) -> Array:
+    """The elements along `axis` (negative) in another order."""
+    return jnp.take(x, jnp.array(order), axis)
+
+
+def choose(x: Array, index: Array) -> Array:
+    """x[..., index] by an integer for each of the axes left of the last: [.., K], [..] -> [..]."""
+    shape = jnp.broadcast_shapes(x.shape[:-1], index.shape)
+    places = jnp.broadcast_to(index, shape)[..., None]
+    return jnp.take_along_axis(jnp.broadcast_to(x, (*shape, x.shape[-1])), places, -1)[..., 0]
+
+
+def inverse(x: Array) -> Array:
+    """The inverse of a positive definite matrix."""
+    return jnp.linalg.inv(x)
+
+
 def take(table: Array, index: Array, rank: int) -> Array:
     """Elements of tables [batch.., n, *rest] at indices [batch..]: [batch.., *rest]; `rank` is 1 + the rank of rest."""
     places = index.astype(int).reshape(index.shape + (1,) * rank)

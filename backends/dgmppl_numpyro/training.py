@@ -175,6 +175,16 @@ class Trainer:
             self._carry = jax.tree.unflatten(jax.tree.structure(self._carry), leaves)
             self._key = jax.random.wrap_key_data(_entry(state, "key", jax.random.key_data(self._key)))
 
+    def noise(self, player: str, rows: int) -> dict[str, Array]:
+        """The random numbers that a player's loss takes in the next step, by name; keys are left out."""
+        chosen = next(one for one in self._players if one.name == player)
+        with devices.scope(self._device):
+            random = jax.random.fold_in(jax.random.fold_in(self._key, self._carry.step), chosen.number)
+            drawn = self._program.random(chosen.function, random, rows, chosen.function.particles or 1)
+            return to_host(
+                {n: entry for n, entry in drawn.items() if not jnp.issubdtype(entry.dtype, jax.dtypes.prng_key)}
+            )
+
     def take(
         self, carry: Carry, rows: Any, data: Flat, frozen: Flat, random: Any, *, careful: bool
     ) -> tuple[Carry, dict[str, Any]]:

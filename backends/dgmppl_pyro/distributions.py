@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyro.distributions as dist
@@ -9,7 +10,7 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 
-from dgmppl_pyro import densities
+from dgmppl_pyro import densities, draws
 
 
 def broadcast(distribution: Any, shape: tuple[int, ...]) -> Any:
@@ -61,3 +62,68 @@ class DiscretizedLogistic(TorchDistribution):  # type: ignore[misc]
             uniform = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device).clamp(1e-7, 1.0 - 1e-7)
             x = self.loc + self.scale * torch.logit(uniform)
             return ((x + 1.0) * self.bins / 2.0).floor().clamp(0, self.bins - 1)
+
+
+class Composed(TorchDistribution):  # type: ignore[misc]
+    """A density that is given by functions: of chains, factorizations, bijections and other composed densities.
+
+    Attributes:
+        score: value [.., *event] -> log p [..], nats.
+        draw: random numbers by entry -> a sample.
+        noise: entry -> kind and event shape of the random numbers that a draw takes.
+    """
+
+    arg_constraints = {}  # noqa: RUF012
+
+    def __init__(
+        self,
+        score: Callable[[Tensor], Tensor],
+        draw: Callable[[dict[str, Any]], Tensor],
+        noise: Mapping[str, tuple[str, tuple[int, ...]]],
+        event_shape: tuple[int, ...],
+        support: Any,
+        *,
+        reparameterized: bool = False,
+        batch_shape: tuple[int, ...] = (),
+    ) -> None:
+        """Args: see the attributes; `support` is the constraint on an event."""
+        self.score, self.draw, self.noise = score, draw, noise
+        self._support, self.has_rsample = support, reparameterized
+        super().__init__(torch.Size(batch_shape), torch.Size(event_shape), validate_args=False)
+
+    @property
+    def support(self) -> Any:
+        """The constraint on an event."""
+        return self._support
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Composed:
+        """The same density with these batch axes."""
+        del _instance
+        return Composed(
+            self.score,
+            self.draw,
+            self.noise,
+            tuple(self.event_shape),
+            self._support,
+            reparameterized=self.has_rsample,
+            batch_shape=tuple(batch_shape),
+        )
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(value), one number per batch element, nats."""
+        log_p = self.score(value)
+        return log_p.expand(torch.broadcast_shapes(log_p.shape, self.batch_shape))
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """A draw as a function of standard noise."""
+        batch = tuple(sample_shape) + tuple(self.batch_shape)
+        entries = {
+            name: (kind, batch if kind == "library" else (*batch, *shape)) for name, (kind, shape) in self.noise.items()
+        }
+        value = self.draw(draws.standard(entries, None, {}))
+        return value.expand(torch.broadcast_shapes(value.shape, batch + tuple(self.event_shape)))
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """A draw without gradient."""
+        with torch.no_grad():
+            return self.rsample(sample_shape)

@@ -50,8 +50,21 @@ def standard(
     return result
 
 
+Source = tuple[torch.Generator | None, tuple[int, ...]]
+
+
+def steps(source: Source, count: int) -> list[Source]:
+    """The source of random numbers of each step of a loop: a generator moves on by itself."""
+    return [source] * count
+
+
+def batch(noise: Tensor | Source, rank: int) -> tuple[int, ...]:
+    """The batch axes of an entry of noise whose event has `rank` axes."""
+    return tuple(noise.shape[: noise.ndim - rank]) if isinstance(noise, Tensor) else noise[1]
+
+
 def library(
-    distribution: Any, source: tuple[torch.Generator | None, tuple[int, ...]], event: tuple[int, ...]
+    distribution: Any, source: Source, event: tuple[int, ...]
 ) -> Tensor:
     """A sample by the library's own sampler, batch axes those of `source`, then the independent axes `event`.
 

@@ -62,6 +62,28 @@ def stack(parts: Sequence[Tensor | float], axis: int) -> Tensor:
     return torch.stack(torch.broadcast_tensors(*arrays), axis)
 
 
+def stack_broadcast(parts: Sequence[Tensor]) -> Tensor:
+    """Parts broadcast against each other, on a new last axis."""
+    return torch.stack(torch.broadcast_tensors(*parts), -1)
+
+
+def permute(x: Tensor, order: tuple[int, ...], axis: int) -> Tensor:
+    """The elements along `axis` (negative) in another order."""
+    return x.index_select(axis, torch.tensor(order, device=x.device))
+
+
+def choose(x: Tensor, index: Tensor) -> Tensor:
+    """x[..., index] by an integer for each of the axes left of the last: [.., K], [..] -> [..]."""
+    shape = torch.broadcast_shapes(x.shape[:-1], index.shape)
+    places = index.expand(shape)[..., None]
+    return x.expand(*shape, x.shape[-1]).gather(-1, places)[..., 0]
+
+
+def inverse(x: Tensor) -> Tensor:
+    """The inverse of a positive definite matrix."""
+    return torch.linalg.inv(x)
+
+
 def take(table: Tensor, index: Tensor, rank: int) -> Tensor:
     """Elements of tables [batch.., n, *rest] at indices [batch..]: [batch.., *rest]; `rank` is 1 + the rank of rest."""
     places = index.long().reshape(index.shape + (1,) * rank)

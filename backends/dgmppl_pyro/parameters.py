@@ -57,7 +57,9 @@ class Tree:
         """
         tensors = {spec.name: self._tensor(spec, values, dtype, device) for spec in self.specs.values()}
         return {
-            name: self._network(group, tensors) if name in self._networks else self._raw(group.parameters[0], tensors)
+            name: self._network(group, tensors).to(device)
+            if name in self._networks
+            else self._raw(group.parameters[0], tensors)
             for name, group in self.groups_by_name.items()
         }
 

@@ -8,6 +8,7 @@ continues from `state()` goes on bit for bit. Nothing is read back to the host i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -159,8 +160,7 @@ class Trainer:
 
     def _move(self, player: Player, number: int, batch: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
         """One update of one player; returns its report."""
-        function, seed = player.function, mix(self._seed, self._step, number)
-        noise = self._program.random(function, seed, rows, function.particles or 1, self._dtype, self._place)
+        function, noise = player.function, self._noise(player, number, rows)
         loss, state, entries = self._program.run(function)(
             player.own, player.other, self._state, batch, noise, self._step
         )
@@ -169,6 +169,17 @@ class Trainer:
         if leaves:
             self._descend(player, leaves, torch.autograd.grad(loss, leaves, allow_unused=True))
         return {"loss": loss.detach(), **{name: torch.as_tensor(entry).detach() for name, entry in entries.items()}}
+
+    def _noise(self, player: Player, number: int, rows: int) -> dict[str, Any]:
+        """A player's random numbers in the next step: a function of seed, step and player."""
+        function, seed = player.function, mix(self._seed, self._step, number)
+        return self._program.random(function, seed, rows, function.particles or 1, self._dtype, self._place)
+
+    def noise(self, player: str, rows: int) -> dict[str, Array]:
+        """The random numbers that a player's loss takes in the next step, by name; generators are left out."""
+        number = [one.name for one in self._players].index(player)
+        drawn = self._noise(self._players[number], number, rows)
+        return to_host({name: entry for name, entry in drawn.items() if isinstance(entry, Tensor)})
 
     def _descend(self, player: Player, leaves: list[Tensor], gradients: tuple[Tensor | None, ...]) -> None:
         for leaf, gradient in zip(leaves, gradients, strict=True):

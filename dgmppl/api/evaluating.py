@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dgmppl.api.inputs import Batch, of_part
 from dgmppl.data import DataSet
 from dgmppl.results.evaluation import Score
@@ -27,11 +25,10 @@ def held_out(fit: Fit, data: DataSet) -> dict[str, Any]:
     split = "train" if part is None else "test"
     batch = of_part(program, data, data.train if part is None else part)
     scores = _scores(fit, batch)
-    dimensions = _discrete_dimensions(fit)
     facts: dict[str, Any] = {
         "split": split,
         "rows": batch.rows,
-        "metrics": [score.to_dict(dimensions) for score in scores],
+        "metrics": [score.to_dict() for score in scores],
     }
     if not scores:
         known = fit.program.compiled.derivation.capabilities.get("log_prob")
@@ -49,16 +46,3 @@ def _scores(fit: Fit, batch: Batch) -> list[Score]:
             scores.append(fit.queries.iwae(fit.parameters, batch, _PARTICLES, seed=0))
         return scores
     return []
-
-
-def _discrete_dimensions(fit: Fit) -> int | None:
-    """D of the observed variables where all of them are discrete in their own units; None elsewhere."""
-    program = fit.program.compiled.program
-    total = 0
-    for site in program.observed:
-        column = program.columns.get(site.name)
-        counted = site.typed.support.discrete or (column is not None and column.discrete_bins is not None)
-        if not counted:
-            return None
-        total += int(np.prod(site.typed.shape))
-    return total or None

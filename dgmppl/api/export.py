@@ -10,82 +10,104 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgmppl.api.fitted import Fit
-from dgmppl.data.files import Arrays, FileError, Table, read_file
+from dgmppl.api.given import found_in
+from dgmppl.data.contents import FileError, Table
+from dgmppl.data.files import read_files
 from dgmppl.errors import RunError
+from dgmppl.results.tables import columns, to_text
 
 Array: TypeAlias = NDArray[Any]
 
 
+_PICTURES = frozenset({".png", ".svg", ".pdf"})
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+
 def write_samples(fit: Fit, path: Path, n: int, given: Mapping[str, Any] | None, seed: int) -> None:
-    """Draw and write; the ending of the name chooses the format: .npz .npy .csv, or a picture.
+    """Draw and write; the ending of the name chooses the format: .npz .npy .csv .tsv .parquet, or a picture.
 
     Raises:
         RunError: for another ending, or where the file cannot be written.
     """
     ending = path.suffix.lower()
-    if ending in {".png", ".svg", ".pdf"}:
+    if ending in _PICTURES:
         from dgmppl.api.storage import draw_samples
 
         draw_samples(fit, path, n, given, seed)
         return
-    drawn = fit.sample(n, given, seed)
-    names = [site.name for site in fit.program.compiled.program.observed]
-    columns: dict[str, Array] = dict(drawn) if isinstance(drawn, dict) else {names[0]: drawn}
     try:
-        if ending == ".npz":
-            np.savez_compressed(path, **columns)  # type: ignore[arg-type]
-        elif ending == ".npy" and len(columns) == 1:
-            np.save(path, next(iter(columns.values())), allow_pickle=False)
-        elif ending == ".csv":
-            path.write_text(_csv(columns), encoding="utf-8")
-        else:
-            raise RunError(f"{path.name}: samples are written as .npz, .csv, .png, .svg, or .npy for a single variable")
+        _write(path, ending, fit, _drawn(fit, n, given, seed))
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def _csv(columns: Mapping[str, Array]) -> str:
-    """One line per draw, one column per element: `x.0, x.1, ...`; scalars keep their name."""
-    header: list[str] = []
-    cells: list[Array] = []
-    for name, values in columns.items():
-        flat = values.reshape(len(values), -1)
-        header += [name] if values.ndim == 1 else [f"{name}.{place}" for place in range(flat.shape[1])]
-        cells.append(flat)
-    lines = [",".join(header)]
-    lines += [",".join(str(cell) for part in cells for cell in part[row].tolist()) for row in range(len(cells[0]))]
-    return "\n".join(lines) + "\n"
+def sample_frame(fit: Fit, n: int, given: Mapping[str, Any] | None = None, seed: int = 0) -> Any:
+    """Draws as a pandas DataFrame, one column per element, in the data's own units and with their labels."""
+    import pandas
+
+    return pandas.DataFrame(columns(fit.program.compiled.program, _drawn(fit, n, given, seed)))
+
+
+def _drawn(fit: Fit, n: int, given: Mapping[str, Any] | None, seed: int) -> dict[str, Array]:
+    drawn = fit.sample(n, given, seed)
+    return dict(drawn) if isinstance(drawn, dict) else {fit.program.compiled.program.observed[0].name: drawn}
+
+
+def _write(path: Path, ending: str, fit: Fit, drawn: dict[str, Array]) -> None:
+    table = columns(fit.program.compiled.program, drawn)
+    if ending == ".npz":
+        np.savez_compressed(path, **drawn)  # type: ignore[arg-type]
+    elif ending == ".npy" and len(drawn) == 1:
+        np.save(path, next(iter(drawn.values())), allow_pickle=False)
+    elif ending in _DELIMITERS:
+        path.write_text(to_text(table, _DELIMITERS[ending]), encoding="utf-8")
+    elif ending == ".parquet":
+        _write_parquet(path, table)
+    else:
+        known = ".npz, .csv, .tsv, .parquet, .png, .svg, or .npy for a single variable"
+        raise RunError(f"{path.name}: samples are written as {known}")
+
+
+def _write_parquet(path: Path, table: dict[str, Array]) -> None:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise RunError(f"{path.name} needs the library pyarrow: pip install 'dgmppl[arrow]'") from error
+    parquet.write_table(pyarrow.table(table), path)
 
 
 def read_columns(fit: Fit, given: Sequence[str]) -> dict[str, Any]:
     """`NAME=FILE` arguments as columns; a single FILE with a table, or an archive, gives all columns that it has.
 
+    A variable is found under its own name, or under the table columns or the key that the spec selects.
+
     Raises:
         RunError: a file cannot be read, or does not say which column it holds.
     """
-    program = fit.program.compiled.program
-    columns: dict[str, Any] = {}
+    program, declarations = fit.program.compiled.program, fit.program.compiled.spec.data
+    found: dict[str, Any] = {}
     for argument in given:
         name, mark, path = argument.partition("=")
-        content = _read(Path(path if mark else argument))
-        entries = content.columns.items() if isinstance(content, Table) else content.arrays.items()
-        found: dict[str | None, Array] = dict(entries)
+        entries = _read(Path(path if mark else argument))
         if mark:
-            if name not in found and len(found) != 1:
-                raise RunError(f"{path} holds {', '.join(map(str, found))}, none of which is {name!r}")
-            columns[name] = found.get(name, next(iter(found.values())))
-        elif None in found:
-            columns[_only(fit)] = found[None]
+            chosen = found_in(program, [one for one in declarations if one.name == name], entries)
+            if not chosen and len(entries) != 1:
+                raise RunError(f"{path} holds {', '.join(map(str, entries))}, none of which is {name!r}")
+            found[name] = chosen.get(name, next(iter(entries.values())))
+        elif None in entries:
+            found[_only(fit)] = entries[None]
         else:
-            columns |= {str(key): value for key, value in found.items() if key in program.columns}
-    return columns
+            found |= found_in(program, declarations, entries)
+    return found
 
 
-def _read(path: Path) -> Table | Arrays:
+def _read(path: Path) -> dict[Any, Array]:
     try:
-        return read_file(path)
+        content = read_files(path)
     except FileError as error:
         raise RunError(f"{path} {error.message}" + (f"; {error.fix}" if error.fix else "")) from error
+    return dict(content.columns if isinstance(content, Table) else content.arrays)
 
 
 def _only(fit: Fit) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from dgmppl.api.discrete import stated
 from dgmppl.api.inputs import Batch, of_part, of_values, row_wise
 from dgmppl.api.program import CompiledProgram
 from dgmppl.api.queries import Queries
@@ -36,11 +37,11 @@ class Fit:
 
     Attributes:
         program: the compiled program.
-        parameters: canonical name -> array, constrained, torch layouts, the same on every backend; posterior means
-            where there are draws.
+        parameters: canonical name -> array, constrained, torch layouts, the same on every backend: the moving averages
+            where `train: {ema}` keeps them, posterior means where there are draws. Everything below is asked of these.
         draws: posterior draws of the parameters with priors, or None.
         data: what it was fitted to; None for a program at given parameters.
-        records: training reports: step, mean loss (nats per datum) and its terms, seconds.
+        records: training reports: step, epoch, mean loss (nats per datum) and its terms.
     """
 
     program: CompiledProgram
@@ -98,7 +99,8 @@ class Fit:
             PREDICTIVE_DRAWS,
         )
         why = f"averaged over {len(values)} posterior draws: log (1/S) sum_s p(x | theta_s)"
-        return Score(log_mean_exp(values), "log_predictive", "estimate", len(values), why)
+        score = Score(log_mean_exp(values), "log_predictive", "estimate", len(values), why)
+        return stated(score, self._typed, batch)
 
     def at_draw(self, theta: Mapping[str, Array]) -> dict[str, Array]:
         """All parameters at one posterior draw."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dgmppl.api.diagnosis import Diagnosis
 from dgmppl.api.inputs import Batch, of_part, row_wise
 from dgmppl.api.queries import Queries
 from dgmppl.api.settings import FitOptions, engine_of, timed, total_steps
-from dgmppl.backend import Draws
+from dgmppl.backend import Draws, Trainer
 from dgmppl.compiler import Compilation
 from dgmppl.data import Batches, DataSet
 from dgmppl.errors import RunError
@@ -22,7 +23,8 @@ from dgmppl.ir.parameters import initial_values
 from dgmppl.ir.settings import Train
 from dgmppl.runs.checkpoints import Checkpoint
 from dgmppl.runs.progress import bar
-from dgmppl.runs.training import History, Plan, Record, forget, train
+from dgmppl.runs.stopping import EarlyStopping, early_stopping
+from dgmppl.runs.training import Plan, Record, checkpoint, forget, train
 
 Array: TypeAlias = NDArray[Any]
 
@@ -36,9 +38,10 @@ class Outcome:
     """What a fit found.
 
     Attributes:
-        parameters: constrained values by canonical name; posterior means where an engine drew them.
+        parameters: constrained values by canonical name: the moving averages where `train: {ema}` keeps them, those of
+            the best step with early stopping, posterior means where an engine drew them.
         draws: of the posterior; None for point parameters.
-        records: training reports, one per block of steps.
+        records: training reports, one per block of steps; those before a resumed run went on are the folder's.
         step: steps taken.
         seconds: wall time.
         notes: what the user must be told.
@@ -119,30 +122,29 @@ def _train(compiled: Compilation, data: DataSet, options: FitOptions, keeper: Ke
         trainer = compiled.executable.trainer(
             values, arrays, sized, steps=steps, seed=settings.seed, device=options.on(settings)
         )
+        stopping = _stopping(compiled, data, settings)
         if keeper.start is not None:
-            _restore(trainer, batches, keeper.start)
+            _restore(trainer, batches, stopping, keeper.start)
         elif keeper.keep is not None:
-            keeper.keep(Checkpoint(0, trainer.parameters(), trainer.state()))
+            keeper.keep(checkpoint(trainer, stopping))
         plan = Plan(
-            steps,
-            progress,
-            keeper.record,
-            keeper.keep,
-            settings.early_stopping,
-            _validation(compiled, data, settings.seed),
-        )
-        history: History = train(trainer, batches, plan)
-    return Outcome(trainer.parameters(), None, history.records, trainer.step, time.perf_counter() - started)
+            steps, progress, keeper.record, keeper.keep, options.checkpoint_seconds, stopping,
+            Diagnosis(compiled, arrays, batch.numbers),
+        )  # fmt: skip
+        history = train(trainer, batches, plan)
+    return Outcome(history.parameters, None, history.records, trainer.step, time.perf_counter() - started)
 
 
-def _restore(trainer: Any, batches: Batches, checkpoint: Checkpoint) -> None:
-    """Put trainer and data cursor where a checkpoint left them."""
-    if not checkpoint.state:
+def _restore(trainer: Trainer, batches: Batches, stopping: EarlyStopping | None, start: Checkpoint) -> None:
+    """Put trainer, early stopping and data cursor where a checkpoint left them."""
+    if not start.state:
         raise RunError("the run's checkpoint holds parameters alone, and no training state to go on from")
-    trainer.restore(checkpoint.state)
-    if trainer.step != checkpoint.step:
-        raise RunError(f"the checkpoint says step {checkpoint.step}, its training state step {trainer.step}")
-    batches.position = checkpoint.step * batches.size
+    trainer.restore(start.state)
+    if trainer.step != start.step:
+        raise RunError(f"the checkpoint says step {start.step}, its training state step {trainer.step}")
+    if stopping is not None:
+        stopping.restore(start.state)
+    batches.position = start.step * batches.size
 
 
 class _Stream(Batches):
@@ -178,20 +180,31 @@ def _with_redraws(compiled: Compilation, data: DataSet, batch: Batch, batches: _
     }
 
 
-def _validation(compiled: Compilation, data: DataSet, seed: int) -> Callable[[dict[str, Array]], float] | None:
-    """The held-out loss per datum, nats; None without rows to measure it on or a density to measure."""
-    part = data.parts.get("validation")
-    queries = Queries(compiled)
-    if part is None:
+def _stopping(compiled: Compilation, data: DataSet, settings: Train) -> EarlyStopping | None:
+    """Early stopping by the held-out loss per datum, nats: that of validation rows, of a density or its bound.
+
+    Raises:
+        RunError: it is asked for, but there are no validation rows, or no density.
+    """
+    if settings.early_stopping is None:
         return None
+    part, has, queries = data.parts.get("validation"), compiled.executable.has, Queries(compiled)
+    if part is None:
+        raise RunError(
+            "early stopping needs validation rows; fix: a split such as `split: {validation: 0.1}` at the data"
+        )
+    if not has("log_prob") and not has("elbo"):
+        raise RunError(
+            f"early stopping needs a density of {compiled.program.name} or a bound on it, and it has neither"
+        )
     batch = of_part(compiled.program, data, part)
 
-    def loss(values: dict[str, Array]) -> float:
-        if compiled.executable.has("log_prob"):
+    def loss(values: Mapping[str, Array]) -> float:
+        if has("log_prob"):
             return -queries.log_prob(values, batch).mean
-        return -queries.elbo(values, batch, 8, seed).mean
+        return -queries.elbo(values, batch, 8, settings.seed).mean
 
-    return loss
+    return early_stopping(settings.early_stopping, loss)
 
 
 def describe_engine(compiled: Compilation) -> str:

@@ -7,23 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dgmppl.api.given import named_columns
 from dgmppl.data import DataSet, Part
-from dgmppl.data.rowwise import evaluate
-from dgmppl.data.values import Values, ValuesError, encode, nested
+from dgmppl.data.contents import FileError
+from dgmppl.data.encoding import ValuesError, encode, numbers, position_text
+from dgmppl.data.frames import array_of
+from dgmppl.data.load import Deferred
+from dgmppl.data.rowwise import RowwiseError, evaluate
+from dgmppl.data.values import Values, first, violations
 from dgmppl.errors import InternalError, RunError
 from dgmppl.ir import transforms
 from dgmppl.ir.data import Column
 from dgmppl.ir.expressions import Node
-from dgmppl.ir.program import Program
+from dgmppl.ir.program import Program, Site
+from dgmppl.ir.transform import Transform
+from dgmppl.ir.types import BINARY, Support
 from dgmppl.spec.syntax import DataDeclaration
 
 Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = dict[str, NDArray[Any]]
+
+_INT32 = np.iinfo(np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +48,20 @@ class Batch:
     """
 
     arrays: Arrays
-    raw: Arrays
+    raw: Mapping[str, Array]
     rows: int
     numbers: Array
 
     def take(self, program: Program, rows: slice) -> Batch:
         """Some of the rows; columns that have no rows stay whole."""
 
-        def cut(arrays: Arrays) -> Arrays:
-            return {name: array[rows] if row_wise(program, name) else array for name, array in arrays.items()}
+        def cut(name: str, arrays: Mapping[str, Array]) -> Array:
+            return arrays[name][rows] if row_wise(program, name) else arrays[name]
 
+        chosen = {name: cut(name, self.arrays) for name in self.arrays}
+        raw = Deferred({name: partial(cut, name, self.raw) for name in self.raw})
         numbers = self.numbers[rows]
-        return Batch(cut(self.arrays), cut(self.raw), len(numbers), numbers)
+        return Batch(chosen, raw, len(numbers), numbers)
 
 
 def row_wise(program: Program, name: str) -> bool:
@@ -60,11 +72,19 @@ def row_wise(program: Program, name: str) -> bool:
 
 def of_part(program: Program, data: DataSet, part: Part) -> Batch:
     """A split of loaded data; level indices become positions among the levels."""
-    arrays = dict(part.arrays)
+    coded = {name: data.codes[name][part.indices] for name in program.levels if name in data.codes}
+    arrays = {name: coded[name] if name in coded else _narrow(array) for name, array in part.arrays.items()}
     arrays |= {f"{name}.observed": mask for name, mask in part.masks.items()}
-    arrays |= {name: data.codes[name][part.indices] for name in program.levels if name in data.codes and name in arrays}
     rows = part.rows if any(row_wise(program, name) for name in part.arrays) else 1
-    return Batch(arrays, dict(part.raw), rows, np.asarray(part.indices[:rows]))
+    return Batch(arrays, part.raw, rows, np.asarray(part.indices[:rows]))
+
+
+def _narrow(array: Array) -> Array:
+    """Integers beyond 32 bits as real numbers: an accelerator's library would wrap them around without a word."""
+    if array.dtype.kind not in "iu" or not array.size:
+        return array
+    wide = int(array.max()) > _INT32.max or int(array.min()) < _INT32.min
+    return array.astype(np.float64) if wide else array
 
 
 def of_values(
@@ -80,32 +100,38 @@ def of_values(
         partial: columns may be missing (covariates alone).
 
     Raises:
-        RunError: a column is missing, unknown, or of another shape; named with what was expected.
+        RunError: a column is missing, unknown, or of another shape; a value, with its row, is missing where the model
+            needs it, outside a transform's domain, or outside its site's support.
     """
-    columns = named_columns(program, given)
-    unknown = [name for name in columns if name not in program.columns]
-    if unknown:
-        raise RunError(f"there is no data column {unknown[0]!r}; the spec has {', '.join(program.columns)}")
+    columns = named_columns(program, declarations, given)
     arrays: Arrays = {}
     raw: Arrays = {}
     seen: dict[str, Values] = {}
     for declaration in declarations:
         column = program.columns[declaration.name]
-        values = _values(column, declaration, columns, seen, raw)
+        values = _values(column, declaration, columns, seen)
         if values is None:
             if not partial and not _optional(program, column):
                 raise RunError(f"the data lack the column {column.name!r}; the spec has {', '.join(program.columns)}")
             continue
+        raw[column.name] = np.asarray(values.with_gaps())
         noise = np.random.default_rng([seed, len(arrays)])
         seen[column.name] = _transformed(column, values, noise)
+        _check_support(program.by_name.get(column.name), column, seen[column.name])
         arrays[column.name] = _coded(program, column, seen[column.name])
-        if seen[column.name].observed is not None or column.missing:
+        if column.missing:
             arrays[f"{column.name}.observed"] = seen[column.name].mask
+    return _of_one_length(program, arrays, raw)
+
+
+def _of_one_length(program: Program, arrays: Arrays, raw: Arrays) -> Batch:
     counts = {name: len(array) for name, array in arrays.items() if row_wise(program, name)}
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise RunError(f"the columns have different numbers of rows: {listed}")
     rows = next(iter(counts.values()), 1)
+    if rows == 0:
+        raise RunError("the data have no rows")
     return Batch(arrays, raw, rows, np.arange(rows))
 
 
@@ -117,67 +143,60 @@ def _optional(program: Program, column: Column) -> bool:
     )
 
 
-def named_columns(program: Program, given: Any) -> dict[str, Any]:
-    """What was given, by the name of its column."""
-    package, kind = type(given).__module__.split(".")[0], type(given).__name__
-    if isinstance(given, Mapping):
-        return {str(name): value for name, value in given.items()}
-    if package in ("pandas", "polars") and kind == "DataFrame":
-        return _of_frame(program, given)
-    if package == "xarray" and kind == "Dataset":
-        return {str(name): np.asarray(given[name]) for name in given.data_vars}
-    only = [site.name for site in program.observed] or list(program.columns)
-    if len(only) != 1:
-        raise RunError(f"an array alone does not say which column it is; give a mapping of {', '.join(only)}")
-    return {only[0]: given}
-
-
-def _of_frame(program: Program, frame: Any) -> dict[str, Any]:
-    """Columns of a frame by their own name, or by the names that a column of several fields lists."""
-    found: dict[str, Any] = {}
-    for name, column in program.columns.items():
-        if name in frame.columns:
-            found[name] = frame[name].to_numpy()
-        elif column.fields is not None and set(column.fields) <= set(frame.columns):
-            found[name] = frame[list(column.fields)].to_numpy()
-    if not found and len(program.columns) == 1:
-        found = {next(iter(program.columns)): frame.to_numpy()}
-    return found
-
-
 def _values(
-    column: Column, declaration: DataDeclaration, columns: Mapping[str, Any], seen: Mapping[str, Values], raw: Arrays
+    column: Column, declaration: DataDeclaration, columns: Mapping[str, Any], seen: Mapping[str, Values]
 ) -> Values | None:
-    """A column's raw values; computed where it is an expression of earlier ones."""
+    """A column's raw values; computed where it is an expression of earlier ones; None where it is not given."""
     if column.name not in columns:
-        if declaration.kind == "expression" and set(column.derived_from) <= set(seen):
-            assert isinstance(declaration.source, Node)
-            return Values(evaluate(declaration.source, seen))
-        return None
-    given = columns[column.name]
+        return _computed(column, declaration, seen)
     try:
-        array = nested(given) if isinstance(given, list) else np.asarray(given)
+        array = array_of(columns[column.name])
         array = array[None] if column.whole and array.shape == column.raw_shape else array
         values = _labels_as_codes(column, array) if column.coded else encode(array)
-    except ValuesError as problem:
-        raise RunError(f"{column.name}: {problem.message}") from problem
+    except (ValuesError, FileError) as problem:
+        message = problem.text(column.fields) if isinstance(problem, ValuesError) else str(problem)
+        raise RunError(f"{column.name}: {message}" + (f"; {problem.fix}" if problem.fix else "")) from problem
     if values.array.shape[1:] != column.raw_shape:
         expected = "[rows" + "".join(f", {size}" for size in column.raw_shape) + "]"
         raise RunError(f"{column.name} has shape {list(values.array.shape)}, expected {expected}")
-    raw[column.name] = np.asarray(values.with_gaps())
+    if values.labels is not None and not column.coded:
+        raise RunError(f"{column.name}: row 1 holds the label {values.labels[values.array.flat[0]]!r}, not a number")
+    if values.observed is not None and not column.missing:
+        where = position_text(np.argwhere(~values.observed)[0].tolist(), column.fields)
+        raise RunError(f"{column.name}: {where} is missing, and the model was compiled for complete data; drop the row")
     return values
 
 
+def _computed(column: Column, declaration: DataDeclaration, seen: Mapping[str, Values]) -> Values | None:
+    if declaration.kind != "expression" or not set(column.derived_from) <= set(seen):
+        return None
+    assert isinstance(declaration.source, Node)
+    try:
+        array = evaluate(declaration.source, seen)
+    except RowwiseError as problem:
+        raise RunError(f"{column.name}: {problem.message}") from problem
+    wrong = first(array, lambda part: ~np.isfinite(part))
+    if wrong is not None:
+        raise RunError(f"{column.name}: {position_text(wrong)} is not finite")
+    return Values(array)
+
+
 def _labels_as_codes(column: Column, array: Array) -> Values:
+    """Labels as their positions among those of the training data; gaps as in the training data."""
     assert column.levels is not None
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "utf-8")
+    given = encode(array.astype(object))
+    if given.labels is None:
+        raise RunError(f"{column.name} holds numbers; the training data held labels: {', '.join(column.levels[:10])}")
     code = {label: place for place, label in enumerate(column.levels)}
-    unknown = [label for label in array.astype(str).ravel().tolist() if label not in code]
-    if unknown:
-        raise RunError(
-            f"{column.name}: {unknown[0]!r} was not in the training data; known: {', '.join(column.levels[:10])}"
-        )
-    codes = np.array([code[label] for label in array.astype(str).ravel().tolist()], dtype=np.int64)
-    return Values(codes.reshape(array.shape))
+    codes = np.array([code.get(label, -1) for label in given.labels], dtype=np.int64)[given.array]
+    unknown = first(np.where(given.mask, codes, 0), lambda part: part < 0)
+    if unknown is not None:
+        label, known = given.labels[given.array[unknown]], ", ".join(column.levels[:10])
+        where = f"was not in the training data ({position_text(unknown)})"
+        raise RunError(f"{column.name}: {label!r} {where}; known: {known}")
+    return Values(np.where(given.mask, codes, 0), given.observed)
 
 
 def _transformed(column: Column, values: Values, noise: np.random.Generator) -> Values:
@@ -185,47 +204,88 @@ def _transformed(column: Column, values: Values, noise: np.random.Generator) -> 
     if column.raw_support is not None and not column.raw_support.discrete:
         array = array.astype(np.float64)
     for transform in column.transforms:
-        array = transform.forward(array, noise)
+        mask = np.broadcast_to(np.True_, array.shape) if observed is None else observed
+        _check_domain(column, transform, array, mask)
+        with np.errstate(all="ignore"):  # zeros that stand for missing entries may lie outside the domain
+            array = transform.forward(array, noise)
         observed = None if observed is None else transform.mask(observed)
     if observed is not None:
         array = np.where(observed, array, np.zeros((), dtype=array.dtype))
     return replace(values, array=array, observed=observed, labels=None, support=None)
 
 
+def _check_domain(column: Column, transform: Transform, array: Array, mask: Array) -> None:
+    if transform.domain is not None:
+        _refuse_outside(column, array, mask, transform.domain, f"{transform.name} needs values in {transform.domain}")
+
+
+def _check_support(site: Site | None, column: Column, values: Values) -> None:
+    """Refuse data that their site's density is not defined for; a log density there would be any number."""
+    if site is None or site.section != "model" or column.coded:
+        return
+    support = site.typed.support
+    wanted = BINARY if support.states == 2 else support
+    units = " after its transforms" if column.transforms else ""
+    _refuse_outside(column, values.array, values.mask, wanted, f"the support is {wanted}{units}")
+
+
+def _refuse_outside(column: Column, array: Array, mask: Array, support: Support, why: str) -> None:
+    outside = violations(array, support)
+    outside = outside & (mask.all(axis=-1) if outside.ndim < mask.ndim else mask)
+    if outside.any():
+        position = np.argwhere(outside)[0].tolist()
+        found = array[tuple(position)]
+        value = f"{found:g}" if np.ndim(found) == 0 else str(np.asarray(found).tolist())
+        fields = column.fields if len(position) == array.ndim else None
+        raise RunError(
+            f"{column.name}: {position_text(position, fields)} holds {value}: {why}".replace(", holds", " holds")
+        )
+
+
 def _coded(program: Program, column: Column, values: Values) -> Array:
     """A level index as positions among its levels."""
     labels = program.levels.get(column.name)
     if labels is None or column.coded:
-        return values.array
-    numbers = np.array([int(label) for label in labels])
-    places = np.minimum(np.searchsorted(numbers, values.array), len(numbers) - 1)
-    if (numbers[places] != values.array).any():
-        odd = values.array[numbers[places] != values.array].ravel()[0]
-        raise RunError(f"{column.name}: level {odd} was not in the training data")
+        return _narrow(values.array)
+    known = numbers([int(label) for label in labels])
+    places = np.minimum(np.searchsorted(known, values.array), len(known) - 1)
+    unknown = first(known[places] != values.array, lambda part: part)
+    if unknown is not None:
+        raise RunError(
+            f"{column.name}: level {values.array[unknown]} in row {unknown[0] + 1} was not in the training data"
+        )
     return np.asarray(places)
 
 
 def own_units(program: Program, name: str, array: Array) -> Array:
-    """A column's values from model units back to the data's own: inverse transforms, labels for codes."""
-    column = program.columns.get(name)
+    """A column's values from model units back to the data's own: inverse transforms, labels for codes.
+
+    Integers come back as integers where the model draws discrete values, or dequantized ones; a continuous density of
+    values that were whole in the data is one of real numbers, and so are its draws.
+    """
+    column, site = program.columns.get(name), program.by_name.get(name)
     if column is None:
         return array
     restored = transforms.inverse(column.transforms, array)
     if column.coded and column.levels is not None:
-        return np.asarray(np.asarray(column.levels)[restored.astype(int)])
+        return np.asarray(np.asarray(column.levels)[np.rint(restored).astype(np.int64)])
     labels = program.levels.get(name)
     if labels is not None:
-        return np.asarray(np.asarray([int(label) for label in labels])[restored.astype(int)])
+        return np.asarray(numbers([int(label) for label in labels])[np.rint(restored).astype(np.int64)])
     discrete = column.raw_support is not None and column.raw_support.discrete
-    return restored.astype(np.int64) if discrete and np.issubdtype(restored.dtype, np.floating) else restored
+    drawn = site is None or site.typed.support.discrete
+    return np.rint(restored).astype(np.int64) if discrete and drawn and restored.dtype.kind == "f" else restored
 
 
 def log_abs_det(program: Program, batch: Batch) -> Array:
-    """The transforms' log-determinants of the observed columns, summed, in nats, `[N]`."""
+    """The transforms' log-determinants of the observed columns, summed, in nats, `[N]`; observed elements count."""
     total = np.zeros(batch.rows)
     for site in program.observed:
         column = program.columns.get(site.name)
         if column is None or site.name not in batch.arrays:
             raise InternalError(f"the observed {site.name!r} has no column")
-        total = total + transforms.log_abs_det(column.transforms, np.asarray(batch.arrays[site.name], dtype=np.float64))
+        if transforms.invertible_tail(column.transforms):
+            values = np.asarray(batch.arrays[site.name], dtype=np.float64)
+            mask = batch.arrays.get(f"{site.name}.observed")
+            total = total + transforms.log_abs_det(column.transforms, values, mask)
     return total

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dgmppl.compiler import Compilation, backend_support, compile_spec, spec_hash, with_defaults
+from dgmppl.compiler import Compilation, backend_support, compile_spec
 from dgmppl.errors import RunError
 from dgmppl.ir.parameters import initial_values
 from dgmppl.spec.reader import Readable
@@ -19,8 +19,8 @@ from dgmppl.spec.syntax import Spec
 
 if TYPE_CHECKING:
     from dgmppl.api.fitted import Fit
+    from dgmppl.api.settings import FitOptions
     from dgmppl.data import DataSet
-    from dgmppl.runs.checkpoints import Checkpoint
     from dgmppl.runs.folder import RunFolder
 
 Array: TypeAlias = NDArray[Any]
@@ -159,11 +159,11 @@ class CompiledProgram:
 
     def bound(self, data: Any) -> CompiledProgram:
         """The same spec compiled for other data: transforms are fitted to them, levels are theirs."""
-        from dgmppl.api.inputs import named_columns
+        from dgmppl.api.given import bindings_of
 
         if data is None:
             return self
-        bindings = {**self.bindings, **named_columns(self.compiled.program, data)}
+        bindings = {**self.bindings, **bindings_of(self.compiled.program, self.compiled.spec.data, data)}
         again = compile_spec(
             self.compiled.spec, backend=self.backend, bindings=bindings, standalone=self.compiled.standalone
         )
@@ -182,7 +182,7 @@ class CompiledProgram:
     def fit(
         self, data: Any = None, *, seed: int | None = None, steps: int | None = None, device: str = "auto",
         precision: str | None = None, threads: int | None = None, out: str | os.PathLike[str] | None = None,
-        progress: bool = False, resume: bool = False,
+        progress: bool = False, resume: bool = False, checkpoint_seconds: float = 60.0,
     ) -> Fit:  # fmt: skip
         """Train, or infer the posterior, as the derivation says.
 
@@ -197,57 +197,38 @@ class CompiledProgram:
             out: a folder that the run is written to as it goes; None keeps it in memory.
             progress: draw a bar with steps per second, time left and the loss in nats.
             resume: go on from the newest checkpoint in `out`, bit for bit.
+            checkpoint_seconds: time between two checkpoints; 0 for one after every block of steps.
 
         Raises:
             SpecError: data that do not fit the spec.
-            RunError: a non-finite loss (step and parameters named), an unusable device, a folder in use.
+            RunError: a non-finite loss (step, site, line and ranges named), an unusable device, a folder in use.
             Interrupted: after Ctrl-C with `out`, once a checkpoint is written.
         """
         from dgmppl.api.running import fit
         from dgmppl.api.settings import FitOptions
 
-        options = FitOptions(seed, steps, device, precision, threads, progress, resume)
+        options = FitOptions(seed, steps, device, precision, threads, progress, resume, checkpoint_seconds)
         return fit(self.bound(data), options, None if out is None else Path(out))
 
-    def keep(self, folder: RunFolder) -> None:
-        """Write what identifies the run: the spec as given, as resolved, the columns, the emitted source."""
+    def keep(self, folder: RunFolder, options: FitOptions) -> None:
+        """Write what identifies the run: the spec as resolved and as given, the columns, the emitted source."""
+        from dgmppl.api.identity import resolved_spec
         from dgmppl.runs.columns import to_json
         from dgmppl.spec.writer import to_yaml
 
-        for number, source in enumerate(self.compiled.spec.sources or (self.compiled.spec.source,)):
-            path = folder.spec if number == 0 else folder.path / f"spec.extends-{number}.yaml"
-            folder.write(path, source.text)
-        resolved = with_defaults(self.compiled)
+        resolved = resolved_spec(self.compiled, options)
         # Paths are stored relative to the run, so that a tree that is moved as a whole still works.
         moved = tuple(
             replace(one, base=os.path.relpath(one.base, folder.path)) if one.kind == "file" else one
             for one in resolved.data
         )
+        # A folder with this file holds a run: what a killed one left is then continued, not taken for nothing.
         folder.write(folder.resolved, to_yaml(replace(resolved, data=moved)))
+        for number, source in enumerate(self.compiled.spec.sources or (self.compiled.spec.source,)):
+            path = folder.spec if number == 0 else folder.path / f"spec.extends-{number}.yaml"
+            folder.write(path, source.text)
         folder.write_json(folder.columns, to_json(self.compiled.schema))
         folder.write(folder.program, self.source)
-
-    def identity(self) -> str:
-        """SHA-256 of the resolved spec without the length of training: what a resumed run must have in common."""
-        resolved = with_defaults(self.compiled)
-        kept = tuple(setting for setting in resolved.train if setting.key not in ("steps", "epochs"))
-        return spec_hash(replace(resolved, train=kept))
-
-    def resumable(self, checkpoint: Checkpoint) -> None:
-        """Refuse a checkpoint of another model, or of another backend.
-
-        Raises:
-            RunError: saying which.
-        """
-        stored = checkpoint.metadata
-        if stored.get("backend") != self.backend:
-            raise RunError(
-                f"the run was made with {stored.get('backend')}; resuming needs the same backend, not {self.backend}"
-            )
-        if stored.get("identity") != self.identity():
-            raise RunError(
-                "the run in this folder is of another spec; choose another --out, or resume with its resolved.yaml"
-            )
 
     def __repr__(self) -> str:
         return f"CompiledProgram({self.name!r}, backend={self.backend!r})\n{self.objective.text()}"

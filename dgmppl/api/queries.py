@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from dgmppl.api.discrete import stated
 from dgmppl.api.inputs import Batch, log_abs_det, own_units, row_wise
 from dgmppl.backend import Arrays, Executable
 from dgmppl.compiler import Compilation
@@ -61,11 +62,8 @@ class Queries:
         density = self._by_rows(
             batch, 1, lambda part: self.executable.call("log_prob", values, part.arrays, rows=part.rows)["value"]
         )
-        bound = self.compiled.derivation.discrete_log_prob
-        return Score(
-            density + log_abs_det(self.program, batch), "log_prob", bound or "exact",
-            why="dequantized: a lower bound on the discrete probability" if bound else "",
-        )  # fmt: skip
+        score = Score(density + log_abs_det(self.program, batch), "log_prob", "exact")
+        return stated(score, self.program, batch)
 
     def elbo(self, values: Arrays, batch: Batch, particles: int, seed: int) -> Score:
         """A lower bound on log p of each datum, averaged over draws of the guide, nats."""
@@ -77,7 +75,8 @@ class Queries:
             ]
 
         bound = self._by_rows(batch, particles, call) + log_abs_det(self.program, batch)
-        return Score(bound, "elbo", "bound", particles, "a lower bound on log p in expectation over the guide")
+        score = Score(bound, "elbo", "bound", particles, "a lower bound on log p in expectation over the guide")
+        return stated(score, self.program, batch)
 
     def iwae(self, values: Arrays, batch: Batch, particles: int, seed: int) -> Score:
         """Log (1/K) sum_k w_k of each datum, w = p(x, z) / q(z | x): a bound that tightens with K, nats."""
@@ -90,9 +89,8 @@ class Queries:
             return log_mean_exp(result["value"])
 
         bound = self._by_rows(batch, particles, call) + log_abs_det(self.program, batch)
-        return Score(
-            bound, "iwae", "bound", particles, "a lower bound on log p in expectation, tighter with more particles"
-        )
+        why = "a lower bound on log p in expectation, tighter with more particles"
+        return stated(Score(bound, "iwae", "bound", particles, why), self.program, batch)
 
     def best(self, values: Arrays, batch: Batch, particles: int, seed: int) -> Score:
         """The tightest density that the model has: exact where it exists, else the importance-weighted bound."""

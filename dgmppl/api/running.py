@@ -12,7 +12,7 @@ from dgmppl.api import fitting
 from dgmppl.api.evaluating import held_out
 from dgmppl.api.fitted import Fit
 from dgmppl.api.fitting import Keeper, Outcome
-from dgmppl.api.inputs import of_part
+from dgmppl.api.identity import facts, require_same, used_device
 from dgmppl.api.program import CompiledProgram
 from dgmppl.api.settings import FitOptions
 from dgmppl.data import DataSet
@@ -20,7 +20,7 @@ from dgmppl.errors import RunError
 from dgmppl.runs import checkpoints
 from dgmppl.runs.checkpoints import Checkpoint
 from dgmppl.runs.folder import VERSION, RunFolder
-from dgmppl.runs.receipt import data_hash, machine, program_hash, text_hash, versions
+from dgmppl.runs.receipt import data_hash, file_hash, machine, program_hash, text_hash, versions
 
 _SHOWN = 64
 
@@ -43,27 +43,28 @@ def fit(program: CompiledProgram, options: FitOptions, out: Path | None) -> Fit:
     data = program.load_data()
     folder = None if out is None else RunFolder(out)
     with nullcontext() if folder is None else folder.locked():
-        keeper = Keeper() if folder is None else _keeper(program, folder, options)
+        if folder is None:
+            return _fitted(program, data, fitting.run(program.compiled, data, options, Keeper()))
+        identity = facts(program.compiled, options, data)
+        keeper = _keeper(program, folder, options, identity)
         outcome = fitting.run(program.compiled, data, options, keeper)
-        fitted = Fit(program, outcome.parameters, outcome.draws, data, outcome.records)
-        if folder is not None:
-            _finish(fitted, folder, outcome, data, options)
+        fitted = _fitted(program, data, replace(outcome, records=folder.read_metrics()))
+        _finish(fitted, folder, outcome, options, identity)
     return fitted
 
 
-def _keeper(program: CompiledProgram, folder: RunFolder, options: FitOptions) -> Keeper:
+def _fitted(program: CompiledProgram, data: DataSet, outcome: Outcome) -> Fit:
+    return Fit(program, outcome.parameters, outcome.draws, data, outcome.records)
+
+
+def _keeper(program: CompiledProgram, folder: RunFolder, options: FitOptions, identity: dict[str, str]) -> Keeper:
     """Prepare the folder, for a new run or for one that goes on."""
-    start: Checkpoint | None = None
-    identity = {"backend": program.backend, "identity": program.identity()}
-    if options.resume and folder.exists():
-        start = checkpoints.latest(folder.checkpoints)
-        program.resumable(start)
-        folder.keep_metrics_until(start.step)
-    elif folder.exists() and folder.receipt.exists() is False:
-        raise RunError(f"{folder.path} holds an unfinished run; go on with --resume, or choose another --out")
-    else:
-        _clear(folder)
-    program.keep(folder)
+    start = _start(folder, options, identity)
+    if start is None and not options.resume:
+        make_room(folder)
+    program.keep(folder, options)
+    if folder.metrics.exists():
+        folder.keep_metrics_until(0 if start is None else start.step)
 
     def keep(checkpoint: Checkpoint) -> Path:
         return checkpoints.save(folder.checkpoints, replace(checkpoint, metadata=identity))
@@ -71,28 +72,45 @@ def _keeper(program: CompiledProgram, folder: RunFolder, options: FitOptions) ->
     return Keeper(folder.append_metrics, keep, start)
 
 
-def _clear(folder: RunFolder) -> None:
-    """Remove the files of a finished run that a new one in the same folder replaces."""
-    for path in (folder.receipt, folder.metrics, folder.posterior, folder.path / "samples.png"):
-        path.unlink(missing_ok=True)
-    for path in folder.checkpoints.glob("step-*.safetensors"):
-        path.unlink()
+def _start(folder: RunFolder, options: FitOptions, identity: dict[str, str]) -> Checkpoint | None:
+    """The checkpoint to go on from; None for a run from the start, also of one that was killed before its first."""
+    if not options.resume or not checkpoints.exist(folder.checkpoints):
+        return None
+    start = checkpoints.latest(folder.checkpoints)
+    require_same(start.metadata, identity)
+    return start
 
 
-def _finish(fitted: Fit, folder: RunFolder, outcome: Outcome, data: DataSet, options: FitOptions) -> None:
-    program = fitted.program
-    identity = {"backend": program.backend, "identity": program.identity()}
-    if outcome.draws is not None:
+def make_room(folder: RunFolder) -> None:
+    """Put a finished run aside; it is deleted when the one that replaces it has finished.
+
+    Raises:
+        RunError: an unfinished run is there.
+    """
+    if folder.exists() and not folder.receipt.exists():
+        before = "" if folder.aside is None else f"; the finished run before it is in {folder.aside}"
+        raise RunError(f"{folder.path} holds an unfinished run; go on with --resume, or choose another --out{before}")
+    if folder.receipt.exists():
+        folder.drop_aside()
+    folder.set_aside()
+
+
+def _finish(fitted: Fit, folder: RunFolder, outcome: Outcome, options: FitOptions, identity: dict[str, str]) -> None:
+    """Write the results, and the receipt last: a folder with a receipt is a finished run."""
+    if outcome.draws is not None or not checkpoints.exist(folder.checkpoints):
         checkpoints.save(folder.checkpoints, Checkpoint(0, outcome.parameters, metadata=identity))
-    folder.write_json(folder.receipt, receipt(fitted, outcome, data, options))
     fitted.write_results(folder, shown=_SHOWN)
+    folder.write_json(folder.receipt, receipt(fitted, outcome, options, identity, folder))
+    folder.drop_aside()
 
 
-def receipt(fitted: Fit, outcome: Outcome, data: DataSet, options: FitOptions) -> dict[str, Any]:
+def receipt(
+    fitted: Fit, outcome: Outcome, options: FitOptions, identity: dict[str, str], folder: RunFolder
+) -> dict[str, Any]:
     """The facts of a run as JSON data."""
     from dgmppl.spec.writer import to_yaml
 
-    compiled = fitted.program.compiled
+    compiled, data = fitted.program.compiled, fitted.loaded
     settings = options.train(compiled.program)
     library = compiled.library
     return {
@@ -100,22 +118,29 @@ def receipt(fitted: Fit, outcome: Outcome, data: DataSet, options: FitOptions) -
         "name": compiled.program.name,
         "backend": compiled.backend,
         "engine": fitting.describe_engine(compiled),
+        "draws": outcome.draws is not None,
         "objective": fitted.program.objective.text(),
         "status": compiled.derivation.status,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": round(outcome.seconds, 3),
         "steps": outcome.step,
         "seed": settings.seed,
-        "device": {**asdict(options.on(settings)), "available": list(library.devices())},
+        "device": {
+            **asdict(options.on(settings)),
+            "used": used_device(compiled, options),
+            "available": list(library.devices()),
+        },
         "versions": {**versions(), **library.versions()},
         "machine": machine(),
         "sha256": {
             "spec": text_hash(to_yaml(compiled.spec)),
-            "data": data_hash(of_part(compiled.program, data, data.train).arrays),
+            "resolved": file_hash(folder.resolved),
+            "data": identity["data"],
             "program": program_hash(compiled.source),
+            "parameters": data_hash(fitted.parameters),
         },
         "rows": {name: part.rows for name, part in data.parts.items()},
-        "final_loss": outcome.records[-1]["loss"] if outcome.records else None,
+        "final_loss": fitted.records[-1]["loss"] if fitted.records else None,
         "held_out": held_out(fitted, data),
         "notes": [*compiled.derivation.notes, *outcome.notes],
     }

@@ -12,6 +12,7 @@ from dgmppl.ir.options import ENGINES
 from dgmppl.ir.program import Program
 from dgmppl.ir.settings import Train
 from dgmppl.objectives.algebra import Derivation
+from dgmppl.runs.training import CHECKPOINT_SECONDS
 
 PRECISIONS = ("float32", "float64", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
@@ -29,6 +30,7 @@ class FitOptions:
         threads: CPU threads; None for the library's own choice.
         progress: draw a bar.
         resume: go on from the folder's newest checkpoint.
+        checkpoint_seconds: time between two checkpoints.
     """
 
     seed: int | None = None
@@ -38,6 +40,7 @@ class FitOptions:
     threads: int | None = None
     progress: bool = False
     resume: bool = False
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
 
     def __post_init__(self) -> None:
         for value, known in ((self.device, DEVICES), (self.precision or "float32", PRECISIONS)):
@@ -45,6 +48,8 @@ class FitOptions:
                 raise RunError(f"{value!r} is none of {', '.join(known)}")
         if self.steps is not None and self.steps < 1:
             raise RunError(f"a fit takes at least one step, not {self.steps}")
+        if self.threads is not None and self.threads < 1:
+            raise RunError(f"a fit takes at least one thread, not {self.threads}")
 
     def train(self, program: Program) -> Train:
         """The spec's training settings with these in their place."""

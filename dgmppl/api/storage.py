@@ -6,8 +6,10 @@ is reported.
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from dgmppl.api.fitted import Fit
 from dgmppl.api.fitting import Outcome
+from dgmppl.api.identity import facts
 from dgmppl.api.program import CompiledProgram
 from dgmppl.api.settings import FitOptions
 from dgmppl.backend import Draws
@@ -25,8 +28,8 @@ from dgmppl.ir.program import Program
 from dgmppl.results import compat, pictures
 from dgmppl.runs import checkpoints, columns
 from dgmppl.runs.checkpoints import Checkpoint
-from dgmppl.runs.folder import VERSION, RunFolder
-from dgmppl.runs.receipt import program_hash
+from dgmppl.runs.folder import VERSION, RunFolder, unwritable
+from dgmppl.runs.receipt import data_hash, file_hash, program_hash
 
 Array: TypeAlias = NDArray[Any]
 
@@ -42,8 +45,12 @@ def write_results(fit: Fit, folder: RunFolder, shown: int) -> None:
     if fit.draws is not None or executable.has("encode"):
         container = fit.to_arviz(draws=_LATENT_DRAWS)
         temporary = folder.posterior.with_name(f".{folder.posterior.name}.{os.getpid()}.tmp")
-        compat.write(container, temporary)
-        os.replace(temporary, folder.posterior)
+        try:
+            compat.write(container, temporary)
+            os.replace(temporary, folder.posterior)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise unwritable(folder.posterior, error) from error
 
 
 def draw_samples(fit: Fit, path: Path, n: int, given: Any = None, seed: int = 0) -> None:
@@ -80,20 +87,20 @@ def _comparison(fit: Fit, program: Program, name: str, samples: Array) -> Array 
 
 def save(fit: Fit, path: Path) -> Path:
     """See `Fit.save`."""
-    from dgmppl.api.running import receipt
+    from dgmppl.api.running import make_room, receipt
 
-    folder = RunFolder(path)
+    folder, options = RunFolder(path), FitOptions()
+    identity = facts(fit.program.compiled, options, fit.loaded)
     with folder.locked():
-        fit.program.keep(folder)
-        identity = {"backend": fit.program.backend, "identity": fit.program.identity()}
+        make_room(folder)
+        fit.program.keep(folder, options)
         step = int(fit.records[-1]["step"]) if fit.records else 0
         checkpoints.save(folder.checkpoints, Checkpoint(step, fit.parameters, metadata=identity))
-        folder.write(folder.metrics, "")
-        for record in fit.records:
-            folder.append_metrics(record)
-        outcome = Outcome(fit.parameters, fit.draws, fit.records, step)
-        folder.write_json(folder.receipt, receipt(fit, outcome, fit.loaded, FitOptions()))
+        folder.write(folder.metrics, "".join(json.dumps(record) + "\n" for record in fit.records))
         write_results(fit, folder, shown=64)
+        outcome = Outcome(fit.parameters, fit.draws, fit.records, step)
+        folder.write_json(folder.receipt, receipt(fit, outcome, options, identity, folder))
+        folder.drop_aside()
     return path
 
 
@@ -104,43 +111,65 @@ def load(path: str | os.PathLike[str], backend: str | None = None) -> Fit:
         path: the run's folder.
         backend: instead of the one that it was fitted with: parameters are the same on all.
 
+    Warns:
+        UserWarning: a file was changed after the run, a damaged checkpoint was passed over, or this version emits
+            another program for the run's spec.
+
     Raises:
-        RunError: there is no run, a file is damaged, or a newer dgmppl wrote it.
+        RunError: there is no finished run, a file is damaged, or another version of the format wrote it.
     """
     folder = RunFolder(Path(path))
-    facts = folder.read_json(folder.receipt)
-    if int(facts.get("version", 0)) > VERSION:
-        raise RunError(
-            f"{path} was written by a newer dgmppl (folder version {facts['version']}, this one reads {VERSION})"
-        )
+    if folder.exists() and not folder.receipt.exists():
+        raise RunError(f"{folder.path} holds an unfinished run; finish it with `dgmppl fit ... --resume`")
+    receipt = folder.read_json(folder.receipt)
+    _require_version(folder, receipt)
     schema = columns.from_json(folder.read_json(folder.columns))
-    chosen = backend or str(facts["backend"])
+    stored, chosen = str(receipt.get("backend")), backend or str(receipt.get("backend"))
     compiled = compile_spec(folder.resolved, backend=chosen, schema=schema)
-    program = CompiledProgram(compiled, {})
-    if chosen == facts["backend"]:
-        _compare(compiled.source, facts, folder)
     checkpoint = checkpoints.latest(folder.checkpoints)
-    draws = _read_draws(folder) if facts.get("engine") != "gradient" else None
-    return Fit(program, dict(checkpoint.parameters), draws, None, folder.read_metrics())
+    for note in _changes(folder, receipt, checkpoint, compiled.source if chosen == stored else None):
+        warnings.warn(note, stacklevel=2)
+    draws = _read_draws(folder) if receipt.get("draws") else None
+    return Fit(CompiledProgram(compiled, {}), dict(checkpoint.parameters), draws, None, folder.read_metrics())
 
 
-def _compare(source: str, facts: dict[str, Any], folder: RunFolder) -> None:
-    """Report a difference between the program that was fitted and the one that this version emits."""
-    stored = facts.get("sha256", {}).get("program")
-    if stored is None:
+def _require_version(folder: RunFolder, receipt: dict[str, Any]) -> None:
+    version = receipt.get("version")
+    if version == VERSION:
         return
-    if folder.program.is_file() and _hash(folder.program) != stored:
-        warnings.warn(f"{folder.program} was changed after the run; it is not what runs here", stacklevel=3)
-    if stored != program_hash(source):
-        written = facts.get("versions", {}).get("dgmppl")
-        warnings.warn(f"this version emits another program for {folder.path} than dgmppl {written} did", stacklevel=3)
+    newer = isinstance(version, int) and version > VERSION
+    who = "a newer dgmppl" if newer else "no version of dgmppl that this one knows"
+    fix = "update dgmppl" if newer else "fit the spec in spec.yaml again"
+    raise RunError(
+        f"{folder.path} was written by {who} (folder version {version!r}, this one reads {VERSION}); fix: {fix}"
+    )
 
 
-def _hash(path: Path) -> str | None:
-    """The hash of a program on disk; None where it is no Python any more."""
+def _changes(folder: RunFolder, receipt: dict[str, Any], checkpoint: Checkpoint, source: str | None) -> Iterator[str]:
+    """What is no longer as the receipt says: stored spec, stored program, parameters, and what would be emitted."""
+    sums, versions = (_mapping(receipt, key, folder) for key in ("sha256", "versions"))
+    if sums.get("resolved") != file_hash(folder.resolved):
+        yield f"{folder.resolved} was changed after the run; what is loaded is what it says now"
+    if sums.get("program") != _program_on_disk(folder):
+        yield f"{folder.program} was changed after the run; it is not what runs here"
+    if sums.get("parameters") != data_hash(dict(checkpoint.parameters)):
+        yield f"the parameters of {folder.path} are not those that its receipt speaks of"
+    if source is not None and sums.get("program") != program_hash(source):
+        yield f"this version emits another program for {folder.path} than dgmppl {versions.get('dgmppl')} did"
+
+
+def _mapping(receipt: dict[str, Any], key: str, folder: RunFolder) -> dict[str, Any]:
+    found = receipt.get(key, {})
+    if not isinstance(found, dict):
+        raise RunError(f"{folder.receipt} is damaged: {key!r} holds no JSON object")
+    return found
+
+
+def _program_on_disk(folder: RunFolder) -> str | None:
+    """The hash of the stored program; None where it is gone, or is no Python any more."""
     try:
-        return program_hash(path.read_text(encoding="utf-8"))
-    except (SyntaxError, ValueError):
+        return program_hash(folder.program.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from dgmppl.data.batching import Batches
 from dgmppl.data.describe import describe
-from dgmppl.data.load import DataSet, Part, load
+from dgmppl.data.load import DataSet, Loader, Part, load
 
 
 class _Package(ModuleType):
@@ -24,4 +24,4 @@ class _Package(ModuleType):
 
 sys.modules[__name__].__class__ = _Package
 
-__all__ = ["Batches", "DataSet", "Part", "describe", "load"]
+__all__ = ["Batches", "DataSet", "Loader", "Part", "describe", "load"]

@@ -15,16 +15,18 @@ import numpy as np
 
 from dgmppl.data import transforms as fitting
 from dgmppl.data.bindings import Bindings, check_names
+from dgmppl.data.encoding import encode
 from dgmppl.data.items import Item, check_declared, read_item
 from dgmppl.data.levels import align, level_column
 from dgmppl.data.options import check_keys, refusal, support_option, text_option
 from dgmppl.data.rowwise import RowwiseError, evaluate
 from dgmppl.data.sources import Library
 from dgmppl.data.splits import Rows, common_split, split_rows
-from dgmppl.data.values import Values, as_support, encode
+from dgmppl.data.values import Values, as_support
 from dgmppl.errors import SpecError
 from dgmppl.ir.expressions import Call, Index, Name, Operation, free_names, text
-from dgmppl.ir.transforms import OneHot, Transform
+from dgmppl.ir.transform import Transform
+from dgmppl.ir.transforms import OneHot
 from dgmppl.ir.types import BINARY, Support
 from dgmppl.source import Diagnostic
 from dgmppl.spec.syntax import DataDeclaration

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 import numpy.typing as npt
 
-from dgmppl.data.files import Arrays, Table
-from dgmppl.data.options import flag_option, refusal, shape_source
-from dgmppl.data.sources import Found, Library, read_path, select
-from dgmppl.data.values import ValuesError, nested
+from dgmppl.data.contents import Content, FileError, Table
+from dgmppl.data.encoding import ValuesError
+from dgmppl.data.frames import array_of, content_of
+from dgmppl.data.options import flag_option, plain, refusal, shape_source
+from dgmppl.data.sources import Found, Library, read_argument, select
 from dgmppl.errors import SpecError
 from dgmppl.source import Diagnostic, nearest
 from dgmppl.spec.syntax import DataDeclaration
@@ -58,41 +58,27 @@ def bound_source(declaration: DataDeclaration, binding: Any, library: Library) -
 def _read(declaration: DataDeclaration, binding: Any, library: Library) -> Found:
     if isinstance(binding, str | Path):
         here = DataDeclaration(declaration.name, "file", str(binding), declaration.options, span=declaration.span)
-        return read_path(here, str(binding), library)
-    package, kind = type(binding).__module__.split(".")[0], type(binding).__name__
-    match package, kind:
-        case "pandas" | "polars", "DataFrame":
-            return _from_frame(declaration, {str(name): _series(binding[name], package) for name in binding.columns})
-        case "pandas" | "polars", "Series":
-            return Found(_series(binding, package))
-        case "xarray", "Dataset":
-            return select(
-                declaration, "the data set", Arrays({str(name): np.asarray(binding[name]) for name in binding})
-            )
+        return read_argument(here, str(binding), library)
     try:
-        return Found(nested(_listed(binding)) if isinstance(binding, list) else np.asarray(binding))
+        content = content_of(binding)
+        if content is None:
+            return Found(array_of(binding))
+    except FileError as problem:
+        message = f"the bound data {problem.message}"
+        raise refusal("data-binding", message, declaration, fix=problem.fix) from problem
     except ValuesError as problem:
-        raise refusal(problem.code, problem.message, declaration) from problem
+        raise refusal(problem.code, problem.text(), declaration, fix=problem.fix) from problem
+    return _selected(declaration, content)
 
 
-def _listed(rows: list[Any]) -> list[Any]:
-    return [row.tolist() if isinstance(row, np.ndarray | np.generic) else row for row in rows]
-
-
-def _from_frame(declaration: DataDeclaration, columns: dict[str, Array]) -> Found:
-    """A frame's column of the variable's own name, unless the declaration selects others."""
-    selects = declaration.option("column") is not None or declaration.option("columns") is not None
-    if not selects and declaration.name in columns:
-        return Found(columns[declaration.name], beside=columns)
-    return select(declaration, "the data frame", Table(columns))
-
-
-def _series(series: Any, package: str) -> Array:
-    array = series.to_numpy()
-    if package == "pandas" and array.dtype.kind == "O":
-        # Extension types mark gaps by an object that has no truth value.
-        array = series.astype(object).where(series.notna(), None).to_numpy()
-    return np.asarray(array)
+def _selected(declaration: DataDeclaration, content: Content) -> Found:
+    """What the declaration selects where that is there; else the column, or array, of the variable's own name."""
+    entries: Mapping[Any, Array] = content.columns if isinstance(content, Table) else content.arrays
+    wanted = plain(declaration.option("column" if isinstance(content, Table) else "key"))
+    several = isinstance(content, Table) and declaration.option("columns") is not None
+    if declaration.name in entries and wanted not in entries and not several:
+        return Found(entries[declaration.name], beside=content.columns if isinstance(content, Table) else {})
+    return select(declaration, "the data frame" if isinstance(content, Table) else "the data set", content)
 
 
 def _check_shape(declaration: DataDeclaration, array: Array) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
@@ -19,6 +19,7 @@ from dgmppl.ir.transforms import Dequantize
 from dgmppl.spec.syntax import DataDeclaration
 
 Array: TypeAlias = npt.NDArray[Any]
+Fields: TypeAlias = "tuple[str, ...] | None"
 
 
 def describe(declarations: Sequence[DataDeclaration], bindings: Bindings | None = None) -> DataSchema:
@@ -94,30 +95,49 @@ def _facts(values: Values, whole: bool) -> _Facts:
     observed = values.observed[0] if series and values.observed is not None else values.observed
     if observed is not None and not observed.any():
         return _Facts(distinct=0)
-    lowest = _extreme(array, int(np.argmin(array if observed is None else np.where(observed, array, np.inf))))
-    highest = _extreme(array, int(np.argmax(array if observed is None else np.where(observed, array, -np.inf))))
+    lowest = _extreme(array, _place(array, observed, np.argmin), values.fields)
+    highest = _extreme(array, _place(array, observed, np.argmax), values.fields)
     within = lowest.value >= 0 and highest.value <= 1 and array.dtype.kind == "f" and array.ndim > 1
     return _Facts(
         lowest=lowest,
         highest=highest,
-        fractional=_fractional(array),
+        fractional=_fractional(array, values.fields),
         off_simplex=_off_simplex(array, observed) if within else None,
         distinct=_distinct(array if observed is None else array[observed]),
     )
 
 
-def _extreme(array: Array, place: int) -> Extreme:
+def _place(array: Array, observed: Array | None, pick: Callable[[Array], np.intp]) -> int:
+    """Where the value that `pick` finds first stands in the flattened array, which is read in parts."""
+    seen = None if observed is None else observed.reshape(-1)
+    places: list[int] = []
+    for start, part in chunks(array):
+        there = None if seen is None else np.flatnonzero(seen[start : start + len(part)])
+        shown = part if there is None else part[there]
+        if shown.size:
+            place = int(pick(shown))
+            places.append(start + (place if there is None else int(there[place])))
+    return places[int(pick(array.reshape(-1)[places]))]
+
+
+def _extreme(array: Array, place: int, fields: Fields) -> Extreme:
     """The value at a place of the flattened array."""
     width = max(int(np.prod(array.shape[1:])), 1)
-    return Extreme(float(array.reshape(-1)[place]), place // width + 1)
+    return Extreme(float(array.reshape(-1)[place]), place // width + 1, _field(fields, place % width))
 
 
-def _fractional(array: Array) -> Extreme | None:
+def _field(fields: Fields, place: int) -> str | None:
+    return fields[place % len(fields)] if fields else None
+
+
+def _fractional(array: Array, fields: Fields) -> Extreme | None:
     """The first value that is no integer; zeros that stand for missing entries are."""
     if array.dtype.kind != "f":
         return None
     place = first(array, lambda part: part != np.floor(part))
-    return None if place is None else Extreme(float(array[place]), place[0] + 1 if place else 1)
+    if place is None:
+        return None
+    return Extreme(float(array[place]), place[0] + 1 if place else 1, _field(fields, place[-1]) if place else None)
 
 
 def _off_simplex(array: Array, observed: Array | None) -> Extreme | None:
@@ -130,10 +150,16 @@ def _off_simplex(array: Array, observed: Array | None) -> Extreme | None:
 def _distinct(array: Array) -> int:
     """The number of distinct values, at most `DISTINCT_CAP`; counting stops there, or where no other is possible."""
     possible = DISTINCT_CAP if array.dtype.kind == "f" else min(DISTINCT_CAP, int(array.max()) - int(array.min()) + 1)
-    seen = np.unique(array.reshape(-1)[:0])
+    seen = array.reshape(-1)[:0]
     for _, part in chunks(array):
         places = np.minimum(np.searchsorted(seen, part), max(len(seen) - 1, 0))
-        seen = np.union1d(seen, part if not len(seen) else part[seen[places] != part])
+        seen = _sorted_once(np.concatenate((seen, part if not len(seen) else part[seen[places] != part]), axis=None))
         if len(seen) >= possible:
             return possible
     return len(seen)
+
+
+def _sorted_once(array: Array) -> Array:
+    """The distinct values in order; `np.unique` would import all of `numpy.ma` to ask whether there is a mask."""
+    ordered = np.sort(array, axis=None)
+    return ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))] if len(ordered) else ordered

@@ -1,79 +1,92 @@
-"""Data files: tables by column name, or arrays by key. No format is read that can carry code."""
+"""Data files by the ending of their name. No format is read that can carry code."""
 
 from __future__ import annotations
 
-import csv
+import glob
 import importlib
-import zipfile
-import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from dgmppl.data.contents import Arrays, Content, FileError, Table, joined
+from dgmppl.data.images import read_images
+from dgmppl.data.text_tables import read_text_table
 from dgmppl.source import nearest
 
 Array: TypeAlias = npt.NDArray[Any]
 
-# What stands for a missing entry in a text table.
-NULLS = frozenset({"", "NA", "NaN", "nan", "null", "NULL"})
-_IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+__all__ = ["READERS", "Arrays", "Content", "FileError", "Table", "read_file", "read_files"]
+
+# What to do with files of formats that are not read.
+_ADVICE = {
+    ".gz": "unpack it",
+    ".json": "save records as .csv or .parquet, arrays as .npz",
+    ".pickle": "pickles can run code; save arrays as .npz",
+    ".pkl": "pickles can run code; save arrays as .npz",
+    ".pt": "pickles can run code; save arrays as .npz",
+    ".txt": "name it .csv where commas separate its columns, .tsv where tabs do",
+    ".xlsx": "save the sheet as .csv",
+    ".zip": "unpack it",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Columns by name, of equal length."""
+def read_files(path: Path) -> Content:
+    """Read a file, a folder of images, or the files that a pattern such as `part-*.npy` matches, in sorted order.
 
-    columns: Mapping[str, Array]
-
-
-@dataclass(frozen=True, slots=True)
-class Arrays:
-    """Arrays by key; a file with a single unnamed array has the key None."""
-
-    arrays: Mapping[str | None, Array]
-
-
-Content: TypeAlias = Table | Arrays
-
-
-class FileError(Exception):
-    """What is wrong with a file; the caller knows the place in the spec and makes the diagnostic.
-
-    Attributes:
-        code: a diagnostic code.
-        message: what is wrong, as a clause after the file's name.
-        fix: what to do about it.
+    Raises:
+        FileError: where one does not exist, has an unknown format, needs a missing library, or is damaged, or where
+            the files of a pattern do not fit together.
     """
+    if not glob.has_magic(path.name) or path.exists():
+        return read_file(path)
+    shards = sorted(path.parent.glob(path.name)) if path.parent.is_dir() else []
+    if not shards:
+        raise FileError("data-file-missing", "matches no file", _near(path))
+    return joined(dict(_shards(shards)))
 
-    def __init__(self, code: str, message: str, fix: str | None = None) -> None:
-        super().__init__(message)
-        self.code, self.message, self.fix = code, message, fix
+
+def _shards(paths: list[Path]) -> Iterator[tuple[str, Content]]:
+    for path in paths:
+        try:
+            yield path.name, read_file(path)
+        except FileError as problem:
+            raise FileError(problem.code, f"is wrong in {path.name}, which {problem.message}", problem.fix) from problem
 
 
 def read_file(path: Path) -> Content:
-    """Read a file, or a folder of images, by the ending of its name.
+    """Read a file, or a folder of images.
 
     Raises:
         FileError: where it does not exist, has an unknown format, needs a missing library, or is damaged.
     """
     if not path.exists():
         raise FileError("data-file-missing", "does not exist", _near(path))
-    reader = _read_images if path.is_dir() else READERS.get(path.suffix.lower())
+    ending = path.suffix.lower()
+    reader = read_images if path.is_dir() else READERS.get(ending)
     if reader is None:
-        endings = " ".join(sorted(READERS))
-        raise FileError(
-            "data-file-format",
-            f"has an ending that is not read: `{path.suffix}`",
-            f"use one of {endings}, or a folder of images",
-        )
+        raise FileError("data-file-format", f"has an ending that is not read: `{path.suffix}`", _advice(ending))
     try:
         return reader(path)
-    except (OSError, ValueError, KeyError, EOFError, csv.Error, zlib.error, zipfile.BadZipFile) as error:
-        raise FileError("data-file-unreadable", f"cannot be read: {_first_line(error)}") from error
+    except FileError:
+        raise
+    except Exception as error:  # what the formats' libraries raise on damaged files is not documented
+        message, fix = _damaged(error)
+        raise FileError("data-file-unreadable", message, fix) from error
+
+
+def _advice(ending: str) -> str:
+    known = f"use one of {' '.join(sorted(READERS))}, or a folder of images"
+    return f"{_ADVICE[ending]}; {known}" if ending in _ADVICE else known
+
+
+def _damaged(error: Exception) -> tuple[str, str | None]:
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    if "pickle" in text or "Python objects" in text:
+        return "cannot be read: it is damaged, or holds Python objects", "save arrays of numbers or of text"
+    return f"cannot be read: {text}", None
 
 
 def _near(path: Path) -> str | None:
@@ -88,121 +101,86 @@ def _near(path: Path) -> str | None:
     return f"files there: {', '.join(alike[:5])}" if alike else None
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _library(module: str, package: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise FileError(
-            "data-library", f"needs the library {package}, which is not installed", f"pip install {package}"
-        ) from error
-
-
-def _read_csv(path: Path) -> Table:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FileError("data-file-unreadable", f"is not UTF-8 text: {error.reason} at byte {error.start}") from error
-    reader = csv.reader(text.splitlines(keepends=True))
-    header = [name.strip() for name in next(reader, [])]
-    rows: list[list[str]] = []
-    for row in reader:
-        if not row:
-            continue
-        if len(row) != len(header):
-            message = f"has {len(row)} values in line {reader.line_num}, but {len(header)} columns"
-            raise FileError("data-ragged", message, "give each row one value a column; leave a missing one empty: a,,c")
-        rows.append(row)
-    _check_header(header)
-    cells = zip(*rows, strict=True) if rows else ([] for _ in header)
-    return Table({name: parse_cells(list(column)) for name, column in zip(header, cells, strict=True)})
-
-
-def _check_header(header: list[str]) -> None:
-    if not header or "" in header or len(set(header)) < len(header):
-        fix = "the first line names each column once: age,income"
-        raise FileError("data-file-unreadable", "has no header line, or one with empty or repeated names", fix)
-    if all(_is_number(name) for name in header):
-        raise FileError(
-            "data-file-unreadable", "has numbers where the column names belong", "add a first line such as x,y"
-        )
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def parse_cells(cells: list[str]) -> Array:
-    """Cells of text as numbers, with NaN where one is missing; as labels, with None, if some cell is no number."""
-    stripped = [cell.strip() for cell in cells]
-    try:
-        return np.array([float("nan") if cell in NULLS else float(cell) for cell in stripped], dtype=np.float64)
-    except ValueError:
-        return np.array([None if cell in NULLS else cell for cell in stripped], dtype=object)
-
-
 def _read_npz(path: Path) -> Arrays:
-    with np.load(path, allow_pickle=False) as archive:
-        return Arrays({key: archive[key] for key in archive.files})
+    # NumPy leaves a file open that it opened itself and could not read.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        # NumPy gives a member that is no array as its bytes.
+        found = {key: archive[key] for key in archive.files}
+        return Arrays({key: value for key, value in found.items() if isinstance(value, np.ndarray)})
 
 
 def _read_npy(path: Path) -> Arrays:
-    return Arrays({None: np.load(path, allow_pickle=False)})
+    """The array, mapped into memory: what is not looked at is not read."""
+    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    return Arrays({None: np.asarray(mapped)})
+
+
+def _pyarrow(module: str) -> Any:
+    """A module of the optional library that reads Arrow and Parquet."""
+    try:
+        return importlib.import_module(f"pyarrow.{module}")
+    except ImportError as error:
+        message = "needs the library pyarrow, which is not installed"
+        raise FileError("data-library", message, "pip install 'dgmppl[arrow]'") from error
 
 
 def _read_parquet(path: Path) -> Table:
-    parquet = _library("pyarrow.parquet", "pyarrow")
-    return _arrow_table(parquet.read_table(path))
+    return _arrow_table(_pyarrow("parquet").read_table(path))
 
 
 def _read_arrow(path: Path) -> Table:
-    feather = _library("pyarrow.feather", "pyarrow")
-    return _arrow_table(feather.read_table(path))
+    """An Arrow IPC file (Feather version 2 is the same), Feather version 1, or an Arrow stream."""
+    with path.open("rb") as file:
+        mark = file.read(4)
+    if mark in (b"ARRO", b"FEA1"):
+        return _arrow_table(_pyarrow("feather").read_table(path))
+    with _pyarrow("ipc").open_stream(path) as stream:
+        return _arrow_table(stream.read_all())
 
 
 def _arrow_table(table: Any) -> Table:
+    repeated = next((name for at, name in enumerate(table.column_names) if name in table.column_names[:at]), None)
+    if repeated is not None:
+        raise FileError("data-file-unreadable", f"has two columns named `{repeated}`", "rename one of them")
     return Table({name: table.column(name).to_numpy(zero_copy_only=False) for name in table.column_names})
 
 
 def _read_netcdf(path: Path) -> Arrays:
-    xarray = _library("xarray", "xarray")
-    with xarray.open_dataset(path, engine="h5netcdf") as data:
+    """The variables of a netCDF file; version 3 through SciPy, version 4 through h5netcdf."""
+    import xarray
+
+    with path.open("rb") as file:
+        classic = file.read(3) == b"CDF"
+    with xarray.open_dataset(path, engine="scipy" if classic else "h5netcdf") as data:
         return Arrays({str(name): np.asarray(data[name].values) for name in data.data_vars})
 
 
-def _read_images(folder: Path) -> Arrays:
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _IMAGES)
-    if not paths:
-        raise FileError("data-empty", f"holds no image ({' '.join(sorted(_IMAGES))})")
-    pillow = _library("PIL.Image", "pillow")
-    images = []
-    for path in paths:
-        with pillow.open(path) as image:
-            images.append(np.asarray(image, dtype=np.uint8))
-        if images[-1].shape != images[0].shape:
-            sizes = f"{paths[0].name} is {_size(images[0])}, {path.name} is {_size(images[-1])}"
-            message = f"holds images of different sizes: {sizes}"
-            raise FileError("data-ragged", message, "resize them to one size and mode")
-    return Arrays({None: np.stack(images)})
+def _read_hdf5(path: Path) -> Arrays:
+    """The arrays of an HDF5 file, by their path in it: `group/images`."""
+    import h5py
 
+    arrays: dict[str | None, Array] = {}
 
-def _size(image: Array) -> str:
-    return " x ".join(map(str, image.shape))
+    def enter(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            text = h5py.check_string_dtype(item.dtype) is not None
+            arrays[name] = np.asarray((item.asstr() if text else item)[()])
+
+    with h5py.File(path, "r") as file:
+        file.visititems(enter)
+    return Arrays(arrays)
 
 
 # The closed table of readers, by ending.
 READERS: dict[str, Callable[[Path], Content]] = {
     ".arrow": _read_arrow,
-    ".csv": _read_csv,
+    ".csv": read_text_table,
+    ".feather": _read_arrow,
+    ".h5": _read_hdf5,
+    ".hdf5": _read_hdf5,
     ".nc": _read_netcdf,
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".parquet": _read_parquet,
+    ".tsv": read_text_table,
 }

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dgmppl.data.bindings import Bindings, bound_source
+from dgmppl.data.encoding import ValuesError, encode, position_text
 from dgmppl.data.options import (
     flag_option,
     integer_option,
@@ -22,8 +23,8 @@ from dgmppl.data.options import (
     text_option,
 )  # fmt: skip
 from dgmppl.data.sources import Found, Library, read_source, read_test_source
-from dgmppl.data.values import Values, ValuesError, as_support, encode, violations
-from dgmppl.ir.transforms import Transform
+from dgmppl.data.values import Values, as_support, violations
+from dgmppl.ir.transform import Transform
 from dgmppl.ir.types import Support
 from dgmppl.source import Diagnostic
 from dgmppl.spec.syntax import DataDeclaration
@@ -107,7 +108,7 @@ def read_item(declaration: DataDeclaration, bindings: Bindings, library: Library
         raise refusal("data-empty", f"the source has no {part}", declaration)
     test_rows = 0 if test is None else len(test.array)
     return _hide(
-        Item(declaration, _encoded(declaration, found, joined), whole, test_rows=test_rows, beside=found.beside)
+        Item(declaration, _encoded(declaration, found, joined, whole), whole, test_rows=test_rows, beside=found.beside)
     )
 
 
@@ -124,24 +125,36 @@ def _joined(declaration: DataDeclaration, train: Found, test: Found) -> Array:
     return np.concatenate([train.array, test.array])
 
 
-def _encoded(declaration: DataDeclaration, found: Found, array: Array) -> Values:
+def _encoded(declaration: DataDeclaration, found: Found, array: Array, whole: bool) -> Values:
     declared = support_option(declaration)
     try:
         values = encode(array, support=found.support, fields=found.fields, narrow=True)
     except ValuesError as problem:
-        raise refusal(problem.code, problem.message, declaration) from problem
+        message = problem.text(found.fields, whole=whole)
+        raise refusal(problem.code, message, declaration, fix=problem.fix) from problem
     if declared is not None:
-        check_declared(declaration, values, declared)
-    if missing_option(declaration) == "error" and values.observed is not None:
-        place = np.argwhere(~values.observed)[0]
-        raise refusal(
-            "data-missing-entries", f"row {int(place[0]) + 1} is missing", declaration, "missing",
-            fix="fill it, drop the row, or leave out `missing: error`",
-        )  # fmt: skip
+        check_declared(declaration, values, declared, whole=whole)
+    if values.observed is not None:
+        _check_missing(declaration, values, whole)
     return as_support(values, declared)
 
 
-def check_declared(declaration: DataDeclaration, values: Values, declared: Support) -> None:
+def _check_missing(declaration: DataDeclaration, values: Values, whole: bool) -> None:
+    """Refuse a column without any value, and missing entries where the declaration forbids them."""
+    if not values.mask.any():
+        raise refusal("data-empty", "every entry is missing", declaration, fix="leave the column out")
+    if missing_option(declaration) != "error":
+        return
+    gaps = np.argwhere(~values.mask)
+    where = position_text(gaps[0].tolist(), values.fields, whole=whole)
+    more = f" ({len(gaps)} of {values.array.size} entries are)" if len(gaps) > 1 else ""
+    raise refusal(
+        "data-missing-entries", f"{where} is missing{more}", declaration, "missing",
+        fix="fill it, drop the row, or leave out `missing: error`",
+    )  # fmt: skip
+
+
+def check_declared(declaration: DataDeclaration, values: Values, declared: Support, *, whole: bool = False) -> None:
     """Refuse values outside a declared support.
 
     Raises:
@@ -152,11 +165,12 @@ def check_declared(declaration: DataDeclaration, values: Values, declared: Suppo
         outside &= values.mask.all(axis=-1) if outside.ndim < values.array.ndim else values.mask
     if not outside.any():
         return
-    position = tuple(np.argwhere(outside)[0])
+    position = tuple(np.argwhere(outside)[0].tolist())
     found = values.array[position]
     value = f"{found:g}" if found.ndim == 0 else str(found.tolist())
+    where = position_text(position, values.fields if found.ndim == 0 else None, whole=whole)
     raise refusal(
-        "data-support", f"row {int(position[0]) + 1} is outside the declared support", declaration, "support",
+        "data-support", f"{where} is outside the declared support", declaration, "support",
         expected=str(declared), found=f"{value} ({int(outside.sum())} of {outside.size} values are outside)",
     )  # fmt: skip
 

@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from dgmppl.data.encoding import ValuesError, encode
 from dgmppl.data.options import refusal
-from dgmppl.data.values import Values, ValuesError, encode, level_labels
+from dgmppl.data.values import Values, level_labels
 from dgmppl.source import nearest
 from dgmppl.spec.syntax import DataDeclaration
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,6 +23,22 @@ from dgmppl.source import Diagnostic
 from dgmppl.spec.syntax import DataDeclaration
 
 Array: TypeAlias = npt.NDArray[Any]
+
+
+class Deferred(Mapping[str, Array]):
+    """Arrays that are made when they are asked for, so that what nobody reads takes no memory."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], Array]]) -> None:
+        self._makers = dict(makers)
+
+    def __getitem__(self, name: str) -> Array:
+        return self._makers[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +97,46 @@ class DataSet:
         return _data_set(redrawn(self._assembled, seed), self.schema)
 
 
+class Loader:
+    """The data of a spec, read once: a compiler asks for the schema, a fit for the arrays.
+
+    What was read is held until the loader is dropped.
+
+    Attributes:
+        declarations: the `data` section of a spec.
+        bindings: data given at run time, by name: arrays, data frames, paths.
+    """
+
+    def __init__(self, declarations: Sequence[DataDeclaration], bindings: Bindings | None = None) -> None:
+        self.declarations, self.bindings = tuple(declarations), bindings
+
+    @cached_property
+    def _assembled(self) -> Assembled:
+        return assemble(self.declarations, self.bindings)
+
+    @cached_property
+    def schema(self) -> DataSchema:
+        """See `dgmppl.data.describe`.
+
+        Raises:
+            SpecError: with everything that is wrong with the data.
+        """
+        return schema_of(self._assembled)
+
+    def load(self, *, seed: int) -> DataSet:
+        """See `dgmppl.data.load`.
+
+        Raises:
+            SpecError: with everything that is wrong, unbound columns included.
+        """
+        items = self._assembled.items.values()
+        unbound = [item.declaration for item in items if not item.bound and item.declaration.kind == "shape"]
+        if unbound:
+            raise SpecError([problem for declaration in unbound for problem in _unbound(declaration)])
+        draws = any(transform.random for item in items for transform in item.transforms)
+        return _data_set(redrawn(self._assembled, seed) if draws else self._assembled, self.schema)
+
+
 def load(declarations: Sequence[DataDeclaration], bindings: Bindings | None = None, *, seed: int) -> DataSet:
     """Read, split and transform the data.
 
@@ -92,14 +149,7 @@ def load(declarations: Sequence[DataDeclaration], bindings: Bindings | None = No
     Raises:
         SpecError: with everything that is wrong, unbound columns included.
     """
-    assembled = assemble(declarations, bindings)
-    unbound = [
-        item.declaration for item in assembled.items.values() if not item.bound and item.declaration.kind == "shape"
-    ]
-    if unbound:
-        raise SpecError([problem for declaration in unbound for problem in _unbound(declaration)])
-    draws = any(transform.random for item in assembled.items.values() for transform in item.transforms)
-    return _data_set(redrawn(assembled, seed) if draws else assembled, schema_of(assembled))
+    return Loader(declarations, bindings).load(seed=seed)
 
 
 def _unbound(declaration: DataDeclaration) -> list[Diagnostic]:
@@ -122,8 +172,13 @@ def _data_set(assembled: Assembled, schema: DataSchema) -> DataSet:
 
 
 def _part(assembled: Assembled, rows: Rows) -> Part:
+    """One split. Where it is all rows, and nothing is widened, its arrays are those that were read."""
+
     def chosen(item: Item, array: Array) -> Array:
         return array[rows] if item.row_wise and 1 < len(array) != len(rows) else array
+
+    def raw(item: Item) -> Array:
+        return widened(chosen(item, item.raw.with_gaps()))
 
     items = assembled.items
     values: Mapping[str, Values] = assembled.values
@@ -133,5 +188,5 @@ def _part(assembled: Assembled, rows: Rows) -> Part:
         masks={
             name: chosen(item, values[name].mask) for name, item in items.items() if values[name].observed is not None
         },
-        raw={name: widened(chosen(item, item.raw.with_gaps())) for name, item in items.items()},
+        raw=Deferred({name: partial(raw, item) for name, item in items.items()}),
     )

@@ -12,14 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from dgmppl.data import datasets
-from dgmppl.data.files import Arrays, Content, FileError, Table, read_file
+from dgmppl.data.contents import Arrays, Content, FileError, Odd, Table
+from dgmppl.data.encoding import ValuesError, nested
+from dgmppl.data.files import read_files
 from dgmppl.data.options import Plain, describe_plain, plain, refusal, text_option
-from dgmppl.data.values import ValuesError, nested
+from dgmppl.errors import SpecError
 from dgmppl.ir.types import Support
 from dgmppl.source import nearest
 from dgmppl.spec.syntax import DataDeclaration
 
 Array: TypeAlias = npt.NDArray[Any]
+
+# The options that select from what a source holds.
+_SELECTING = ("key", "column", "columns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,9 @@ class Library:
     sets: dict[str, dict[str, datasets.Field]] = field(default_factory=dict)
 
     def file(self, path: Path) -> Content:
-        """The content of a file."""
+        """The content of a file, a folder of images, or the files of a pattern."""
         if path not in self.files:
-            self.files[path] = read_file(path)
+            self.files[path] = read_files(path)
         return self.files[path]
 
 
@@ -80,7 +85,7 @@ def read_test_source(declaration: DataDeclaration, library: Library) -> Found | 
     if test is None:
         return None
     kinds = [kind for kind in ("file", "dataset") if isinstance(test, dict) and isinstance(test.get(kind), str)]
-    if not isinstance(test, dict) or len(kinds) != 1 or not set(test) <= {*kinds, "key", "column", "columns"}:
+    if not isinstance(test, dict) or len(kinds) != 1 or not set(test) <= {*kinds, *_SELECTING}:
         raise refusal(
             "data-option", "`test` names no source", declaration, "test", found=describe_plain(test),
             expected="test: {file: PATH} or {dataset: NAME}, with key, column or columns where they differ",
@@ -97,7 +102,7 @@ def read_test_source(declaration: DataDeclaration, library: Library) -> Found | 
 def _moved(declaration: DataDeclaration) -> tuple[Any, ...]:
     """The place of `test`, for whatever is wrong with its file."""
     span = dict(declaration.spans).get("test")
-    return () if span is None else tuple((key, span) for key in ("file", "dataset", "key", "column", "columns"))
+    return () if span is None else tuple((key, span) for key in ("file", "dataset", *_SELECTING))
 
 
 def _inline(declaration: DataDeclaration) -> Found:
@@ -107,7 +112,7 @@ def _inline(declaration: DataDeclaration) -> Found:
     try:
         return Found(nested(rows))
     except ValuesError as problem:
-        raise refusal(problem.code, problem.message, declaration) from problem
+        raise refusal(problem.code, problem.text(), declaration, fix=problem.fix) from problem
 
 
 def read_path(declaration: DataDeclaration, name: str, library: Library) -> Found:
@@ -121,11 +126,35 @@ def read_path(declaration: DataDeclaration, name: str, library: Library) -> Foun
     Raises:
         SpecError: where the file cannot be read or lacks what is selected.
     """
+    return select(declaration, name, _content(declaration, name, library))
+
+
+def read_argument(declaration: DataDeclaration, text: str, library: Library) -> Found:
+    """The array that a command line's `FILE` or `FILE:key` names; for tables `FILE:column` or `FILE:a,b`.
+
+    Raises:
+        SpecError: where the file cannot be read or lacks what is selected.
+    """
+    name, _, key = text.rpartition(":")
+    # A colon may also be part of a path, and stands after the letter of a Windows drive.
+    if len(name) < 2 or not key or set(key) & set("/\\") or Path(text).exists():
+        return read_path(declaration, text, library)
+    content = _content(declaration, name, library)
+    kept = tuple((option, value) for option, value in declaration.options if option not in _SELECTING)
+    selection = ("key", key) if isinstance(content, Arrays) else _column_option(key)
+    return select(replace(declaration, options=(*kept, selection)), name, content)
+
+
+def _column_option(key: str) -> tuple[str, Any]:
+    plural = "," in key or "*" in key
+    return ("columns", [part.strip() for part in key.split(",")]) if plural else ("column", key)
+
+
+def _content(declaration: DataDeclaration, name: str, library: Library) -> Content:
     try:
-        content = library.file(Path(declaration.base) / Path(name).expanduser())
+        return library.file(Path(declaration.base) / Path(name).expanduser())
     except FileError as problem:
         raise refusal(problem.code, f"{name} {problem.message}", declaration, "file", fix=problem.fix) from problem
-    return select(declaration, name, content)
 
 
 def select(declaration: DataDeclaration, name: str, content: Content) -> Found:
@@ -135,7 +164,7 @@ def select(declaration: DataDeclaration, name: str, content: Content) -> Found:
         SpecError: for a selection that the content does not have.
     """
     if isinstance(content, Table):
-        return _from_table(declaration, name, content.columns)
+        return _from_table(declaration, name, content)
     return _from_arrays(declaration, name, content)
 
 
@@ -163,7 +192,8 @@ def _from_arrays(declaration: DataDeclaration, name: str, content: Arrays) -> Fo
     raise _unknown(declaration, "key", message, key, known)
 
 
-def _from_table(declaration: DataDeclaration, name: str, columns: Mapping[str, Array]) -> Found:
+def _from_table(declaration: DataDeclaration, name: str, table: Table) -> Found:
+    columns = table.columns
     if declaration.option("key") is not None:
         raise refusal("data-option", f"{name} is a table", declaration, "key", fix="select with `column` or `columns`")
     column, chosen = text_option(declaration, "column"), plain(declaration.option("columns"))
@@ -175,17 +205,32 @@ def _from_table(declaration: DataDeclaration, name: str, columns: Mapping[str, A
         selected = column if column is not None else next(iter(columns))
         if selected not in columns:
             raise _unknown(declaration, "column", f"{name} has no column `{selected}`", selected, list(columns))
+        if selected in table.odd:
+            raise _odd_cell(declaration, f"column `{selected}` of {name}", "column", table.odd[selected])
         return Found(columns[selected], beside={key: value for key, value in columns.items() if key != selected})
     names = _chosen(declaration, name, chosen, list(columns))
     parts = [columns[item] for item in names]
-    odd = next((item for item, part in zip(names, parts, strict=True) if part.dtype.kind not in "fiub"), None)
-    if odd is not None:
-        raise refusal(
-            "data-type", f"column `{odd}` of {name} holds labels, which cannot stand beside other columns", declaration,
-            "columns", fix=f"select it alone (`column: {odd}`), or leave it out (`columns: {{except: [{odd}]}}`)",
-        )  # fmt: skip
+    for item, part in zip(names, parts, strict=True):
+        if item in table.odd:
+            raise _odd_cell(declaration, f"column `{item}` of {name}", "columns", table.odd[item])
+        if part.dtype.kind not in "fiub":
+            raise _labels(declaration, f"column `{item}` of {name}", item, part)
     beside = {key: value for key, value in columns.items() if key not in names}
     return Found(np.stack(parts, axis=-1), fields=tuple(names), beside=beside)
+
+
+def _odd_cell(declaration: DataDeclaration, what: str, option: str, odd: Odd) -> SpecError:
+    message = f"row {odd.row} of {what} holds `{odd.cell}` among {odd.others} numbers"
+    fix = "leave the cell empty where the value is missing; where the numbers are names, write a letter before each"
+    return refusal("data-type", message, declaration, option, fix=fix)
+
+
+def _labels(declaration: DataDeclaration, what: str, column: str, values: Array) -> SpecError:
+    dates = values.dtype.kind in "mM"
+    message = f"{what} holds {'dates' if dates else 'labels'}, which cannot stand beside other columns"
+    alone = "" if dates else f"select it alone (`column: {column}`), or "
+    fix = f"{alone}leave it out (`columns: {{except: [{column}]}}`)"
+    return refusal("data-type", message, declaration, "columns", fix=fix)
 
 
 def _chosen(declaration: DataDeclaration, name: str, chosen: Plain, known: list[str]) -> list[str]:

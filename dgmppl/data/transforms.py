@@ -10,9 +10,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from dgmppl.data.encoding import position_text
 from dgmppl.data.options import describe_plain, plain, refusal
-from dgmppl.data.values import Values, violations
+from dgmppl.data.values import Values, first, violations
 from dgmppl.ir.expressions import Call, Expression, Name, text
+from dgmppl.ir.transform import Transform
 from dgmppl.ir.transforms import (
     TRANSFORMS,
     Binarize,
@@ -22,10 +24,9 @@ from dgmppl.ir.transforms import (
     OneHot,
     Standardize,
     StochasticBinarize,
-    Transform,
     Unit,
 )  # fmt: skip
-from dgmppl.ir.types import UNIT, Dtype, Support, integer
+from dgmppl.ir.types import BINARY, UNIT, Dtype, Support, integer
 from dgmppl.source import Diagnostic, nearest
 from dgmppl.spec.syntax import DataDeclaration
 
@@ -67,8 +68,12 @@ class Input:
         outside = violations(self.values.array, support) & self.values.mask
         if not outside.any():
             return None
-        position = tuple(np.argwhere(outside)[0])
-        return f"{self.values.array[position]:g} in row {int(position[0]) + 1}"
+        return self.describe(tuple(np.argwhere(outside)[0].tolist()))
+
+    def describe(self, position: tuple[int, ...]) -> str:
+        """A value and its place."""
+        where = position_text(position, self.values.fields, whole=self.whole)
+        return f"{self.values.array[position]:g} in {where}"
 
     def sample(self) -> Array:
         """Training values with NaN where one is missing, observations along the leading axis."""
@@ -163,11 +168,37 @@ _EXPECTED = {
 }  # fmt: skip
 
 
+def _refuse_binary(given: Input) -> None:
+    """Refuse to binarize what an earlier transform, or the column itself, has made 0 and 1."""
+    if given.values.support == BINARY:
+        raise given.refuse("is defined for numbers, and these are 0 and 1 already", found="binary", fix="leave it out")
+
+
 def _fit_binarize(given: Input) -> Fitted:
-    return Binarize(float(given.arguments["t"])), ()
+    _refuse_binary(given)
+    transform = Binarize(float(given.arguments["t"]))
+    ones = transform.forward(given.values.array) if given.values.array.size <= _LOOKED_AT else None
+    constant = ones is not None and bool((ones == ones.flat[0]).all())
+    return transform, _same_warning(given, int(ones.flat[0])) if constant and ones is not None else ()
+
+
+# Above this many elements a lint does not look at each.
+_LOOKED_AT = 10_000_000
+
+
+def _same_warning(given: Input, value: int) -> tuple[Diagnostic, ...]:
+    low, high = float(given.values.array.min()), float(given.values.array.max())
+    message = (
+        f"{given.declaration.name}: {text(given.call)} makes every value {value}: they run from {low:g} to {high:g}"
+    )
+    fix = f"a threshold between them, such as binarize({0.5 * (low + high):g})"
+    return (
+        Diagnostic("data-constant", message, given.call.span or given.declaration.span, fix=fix, severity="warning"),
+    )
 
 
 def _fit_stochastic_binarize(given: Input) -> Fitted:
+    _refuse_binary(given)
     if outside := given.first_outside(UNIT):
         raise given.refuse(
             "needs probabilities", expected="values in [0, 1]", found=outside, fix="put unit() before it"
@@ -254,13 +285,23 @@ def _fit_flatten(given: Input) -> Fitted:
 
 
 def _fit_one_hot(given: Input) -> Fitted:
-    support = given.values.support
+    support, array = given.values.support, given.values.array
     states = support.states if support is not None else None
-    if states is None and given.values.dtype is Dtype.INTEGER and given.values.array.min() >= 0:
-        states = int(given.values.array.max()) + 1
     if states is None:
-        raise given.refuse("needs integers that count from 0", fix="declare the support: integer(n)")
+        wrong = first(array, lambda part: (part < 0) | (part != np.floor(part)))
+        if wrong is not None or given.values.dtype is not Dtype.INTEGER:
+            found = "real values" if wrong is None else given.describe(wrong)
+            fix = "leave it out, or declare a column of whole numbers as `support: integer(n)`"
+            raise given.refuse("needs integers that count from 0", expected="integers from 0", found=found, fix=fix)
+        states = int(array.max()) + 1
+    if states > _MOST_STATES:
+        raise given.refuse(f"would make vectors of {states} elements", expected=f"at most {_MOST_STATES} states",
+                           fix="use the integer itself as a level index, or its log")  # fmt: skip
     return OneHot(states), ()
+
+
+# Above this many states one-hot vectors are a mistake rather than a wish.
+_MOST_STATES = 65_536
 
 
 # How each transform is fitted, and its arguments in order; the keys are those of `TRANSFORMS`.
@@ -283,4 +324,5 @@ def apply(transform: Transform, values: Values, noise: np.random.Generator | Non
     observed = None if values.observed is None else transform.mask(values.observed)
     if observed is not None:
         array = np.where(observed, array, np.zeros((), dtype=array.dtype))
-    return Values(array, observed, None, transform.support_out(values.support))
+    fields = values.fields if array.shape[1:] == values.array.shape[1:] else None
+    return Values(array, observed, None, transform.support_out(values.support), fields)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -10,30 +9,15 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from dgmppl.ir.types import BINARY, REAL, Dtype, Support, integer
+from dgmppl.ir.types import REAL, Dtype, Support
 
 Array: TypeAlias = npt.NDArray[Any]
-
-_NUMBERS = (bool, int, float, np.number, np.bool_)
 
 # Elements that are looked at together, so that intermediate results stay in the cache.
 _CHUNK = 65_536
 
 # Above this many distinct values an integer column is a measurement, not a level index.
 _LEVELS_CAP = 100_000
-
-
-class ValuesError(Exception):
-    """Values that cannot be data; the caller knows the place in the spec and makes the diagnostic.
-
-    Attributes:
-        code: a diagnostic code.
-        message: what is wrong.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code, self.message = code, message
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,88 +73,6 @@ def element_type(array: Array) -> Dtype:
     return Dtype.REAL if array.dtype.kind == "f" else Dtype.INTEGER
 
 
-def nested(rows: list[Any]) -> Array:
-    """An inline list, of numbers or of labels, as an array.
-
-    Raises:
-        ValuesError: where rows have different lengths, or numbers and labels are mixed.
-    """
-    shape = _nested_shape(rows, "row")
-    leaves = _leaves(rows)
-    if any(isinstance(leaf, str) for leaf in leaves):
-        odd = next((leaf for leaf in leaves if not isinstance(leaf, str | None)), None)
-        if odd is not None:
-            raise ValuesError("data-type", f"labels and numbers are mixed: `{odd}` stands among labels")
-        return np.array(leaves, dtype=object).reshape(shape)
-    wrong = next((leaf for leaf in leaves if not isinstance(leaf, bool | int | float | None)), None)
-    if wrong is not None:
-        raise ValuesError("data-type", "an entry is neither a number nor a label")
-    return np.array([np.nan if leaf is None else _float(leaf) for leaf in leaves]).reshape(shape)
-
-
-def _float(number: float) -> float:
-    try:
-        return float(number)
-    except OverflowError as error:
-        raise ValuesError("data-type", "an entry is too large for a floating-point number") from error
-
-
-def _nested_shape(rows: Any, where: str) -> tuple[int, ...]:
-    if not isinstance(rows, list):
-        return ()
-    shapes = [_nested_shape(row, f"{where} {place}") for place, row in enumerate(rows, start=1)]
-    for place, shape in enumerate(shapes, start=1):
-        if shape != shapes[0]:
-            raise ValuesError(
-                "data-ragged", f"{where} {place} has shape {list(shape)}, {where} 1 has {list(shapes[0])}"
-            )
-    return (len(rows), *(shapes[0] if shapes else ()))
-
-
-def _leaves(rows: Any) -> list[Any]:
-    return [leaf for row in rows for leaf in _leaves(row)] if isinstance(rows, list) else [rows]
-
-
-def encode(
-    array: Array, *, support: Support | None = None, fields: tuple[str, ...] | None = None, narrow: bool = False
-) -> Values:
-    """An array of any kind as `Values`: whole numbers become integers, labels sorted codes, gaps a mask.
-
-    Args:
-        array: numbers or labels.
-        support: what the source implies.
-        fields: the names of the table columns on the last axis.
-        narrow: numbers of fewer than 64 bits stay as they are; else they become int64 or float64.
-
-    Raises:
-        ValuesError: for infinite values, or values that are neither numbers nor labels.
-    """
-    if array.dtype.kind in "US":
-        array = array.astype(str).astype(object)
-    if array.dtype.kind == "O":
-        array = _objects(array)
-    if array.dtype.kind == "O":
-        return _labelled(array)
-    if array.dtype.kind in "bui":
-        bound = integer(256) if array.dtype == np.uint8 else None
-        kept = narrow and array.dtype.kind != "b" and array.dtype.itemsize < 8
-        return Values(array if kept else array.astype(np.int64), support=support or bound, fields=fields)
-    if array.dtype.kind != "f":
-        raise ValuesError("data-type", f"the values are of type {array.dtype}, which is neither a number nor a label")
-    return _real(array if narrow and array.dtype.itemsize < 8 else array.astype(np.float64), support, fields)
-
-
-def _real(array: Array, support: Support | None, fields: tuple[str, ...] | None) -> Values:
-    missing = np.isnan(array)
-    observed = ~missing if missing.any() else None
-    filled = array if observed is None else np.where(observed, array, array.dtype.type(0))
-    infinite = first(filled, np.isinf)
-    if infinite is not None:
-        raise ValuesError("data-support", f"row {infinite[0] + 1} holds an infinite value")
-    whole = first(filled, lambda part: (part != np.floor(part)) | (np.abs(part) >= 2.0**53)) is None
-    return Values(filled.astype(np.int64) if whole else filled, observed, support=support, fields=fields)
-
-
 def first(array: Array, holds: Callable[[Array], Array]) -> tuple[int, ...] | None:
     """The position of the first element for which a condition holds; the array is read in parts."""
     for part, flat in chunks(array):
@@ -185,29 +87,6 @@ def chunks(array: Array) -> Iterator[tuple[int, Array]]:
     flat = array.reshape(-1)
     for start in range(0, flat.size, _CHUNK):
         yield start, flat[start : start + _CHUNK]
-
-
-def _objects(array: Array) -> Array:
-    """Objects as numbers where each is one or is missing; else unchanged, with None for what is missing."""
-    entries = [None if isinstance(entry, float) and math.isnan(entry) else entry for entry in array.ravel().tolist()]
-    if all(entry is None or isinstance(entry, _NUMBERS) for entry in entries):
-        return np.array([np.nan if entry is None else float(entry) for entry in entries]).reshape(array.shape)
-    cleaned = np.empty(len(entries), dtype=object)
-    cleaned[:] = entries
-    return cleaned.reshape(array.shape)
-
-
-def _labelled(array: Array) -> Values:
-    entries = array.ravel().tolist()
-    wrong = next((entry for entry in entries if not isinstance(entry, str | None)), None)
-    if wrong is not None:
-        raise ValuesError("data-type", f"the entry `{wrong}` is neither a number nor a label, or stands among labels")
-    labels = tuple(sorted({entry for entry in entries if entry is not None}))
-    code = {label: place for place, label in enumerate(labels)}
-    codes = np.array([code.get(entry, 0) for entry in entries], dtype=np.int64).reshape(array.shape)
-    observed = np.array([entry is not None for entry in entries]).reshape(array.shape)
-    support = BINARY if len(labels) == 2 else integer(max(len(labels), 1))
-    return Values(codes, None if observed.all() else observed, labels, support)
 
 
 def as_support(values: Values, support: Support | None) -> Values:

@@ -263,7 +263,7 @@ def bijector_groups(program: Program, name: str) -> frozenset[str]:
 
 
 def _steps(bijector: Bijector) -> Iterator[Step]:
-    for step in bijector.steps:
+    for step in bijector.walk():
         yield step
         if step.element is not None:
             yield step.element

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from dgmppl.ir.transforms import Transform
+from dgmppl.ir.transform import Transform
 from dgmppl.ir.types import Dtype, Shape, Support
 from dgmppl.source import Diagnostic, Span
 
@@ -15,10 +15,22 @@ DISTINCT_CAP = 1000
 
 @dataclass(frozen=True, slots=True)
 class Extreme:
-    """A telling value of a column, and the row in which it first stands, counted from 1."""
+    """A telling value of a column, and where it first stands.
+
+    Attributes:
+        value: as the model sees it.
+        row: counted from 1.
+        field: the table column, where the last axis holds several.
+    """
 
     value: float
     row: int
+    field: str | None = field(default=None, compare=False)
+
+    @property
+    def place(self) -> str:
+        """`row 3`, or ``row 3 of column `age` ``."""
+        return f"row {self.row}" if self.field is None else f"row {self.row} of column `{self.field}`"
 
 
 @dataclass(frozen=True, slots=True)

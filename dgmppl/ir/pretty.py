@@ -153,12 +153,13 @@ def _head(head: Head) -> str:
 
 def _bijectors(program: Program) -> Iterator[str]:
     for bijector in program.bijectors.values():
-        yield from map(_step, bijector.steps)
+        yield from map(_step, bijector.walk())
 
 
 def _step(step: Step) -> str:
     options = ", ".join(f"{name}={value!r}" for name, value in step.options.items() if value is not None)
-    parts = [f"{step.path}: {step.kind}({options})"]
+    written = f"{step.kind}({options})"
+    parts = [f"{step.path}: {f'inverse({written})' if step.inverted else written}"]
     if step.element is not None:
         knobs = ", ".join(f"{name}={value!r}" for name, value in step.element.options.items())
         parts.append(f"of {step.element.kind}({knobs})")

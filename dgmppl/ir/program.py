@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-
-import networkx as nx
+from typing import TYPE_CHECKING
 
 from dgmppl.errors import InternalError
 from dgmppl.ir.bijectors import Bijector
@@ -18,6 +17,9 @@ from dgmppl.ir.networks import Network
 from dgmppl.ir.settings import Train
 from dgmppl.ir.types import TensorType
 from dgmppl.source import Source, Span
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 class Role(Enum):
@@ -137,6 +139,8 @@ class Program:
     @cached_property
     def graph(self) -> nx.DiGraph[str]:
         """The model's graph: an edge from each parent to its child; nodes carry `site`."""
+        import networkx as nx
+
         graph: nx.DiGraph[str] = nx.DiGraph()
         for site in self.sites:
             graph.add_node(site.name, site=site)

@@ -12,96 +12,18 @@ instance is immutable and a pure function of its input (and of `noise`, where it
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
-import numpy.typing as npt
 
 from dgmppl.errors import InternalError
-from dgmppl.ir.types import BINARY, REAL, UNIT, Shape, Support
+from dgmppl.ir.transform import Array, Transform, drawn
+from dgmppl.ir.types import BINARY, REAL, UNIT, Shape, Support, integer
 
-Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Transform(ABC):
-    """One fitted transform.
-
-    Attributes:
-        name: what a spec calls it.
-        invertible: whether its log-determinant is part of the model and samples come back through it; otherwise
-            the model is one of the transformed values.
-        random: whether `forward` draws noise.
-        exact: whether `forward` compares or moves elements only, so that numbers of any width will do.
-    """
-
-    name: ClassVar[str]
-    invertible: ClassVar[bool] = True
-    random: ClassVar[bool] = False
-    exact: ClassVar[bool] = False
-
-    @abstractmethod
-    def forward(self, x: Array, noise: np.random.Generator | None = None) -> Array:
-        """f(x), rows first; `noise` is required by random transforms alone."""
-
-    def inverse(self, y: Array) -> Array:
-        """The x with f(x) = y.
-
-        Raises:
-            InternalError: for a transform that is not invertible.
-        """
-        raise InternalError(f"{self.name} has no inverse on an array of shape {y.shape}")
-
-    def log_abs_det(self, x: Array) -> Array:
-        """The log-determinant log |det df/dx| of each row, in nats, `[N]`; zero for maps between discrete sets."""
-        return np.zeros(x.shape[0])
-
-    def mask(self, observed: Array) -> Array:
-        """Where f(x) is observed, given where x is."""
-        return observed
-
-    def shape_out(self, shape: Shape) -> Shape:
-        """The event's shape after the transform."""
-        return shape
-
-    def support_out(self, support: Support | None) -> Support | None:
-        """The support after the transform; None stands for integers of unknown range."""
-        return support
-
-    def constants(self) -> dict[str, Array]:
-        """The fitted arrays by name; they are stored beside the parameters."""
-        return {name: value for name, value in self._settings().items() if isinstance(value, np.ndarray)}
-
-    def to_dict(self) -> dict[str, object]:
-        """Name and scalar settings as JSON data; the arrays of `constants` are stored by name elsewhere."""
-        scalar = {name: value for name, value in self._settings().items() if not isinstance(value, np.ndarray)}
-        listed = {name: list(value) if isinstance(value, tuple) else value for name, value in scalar.items()}
-        return {"name": self.name, **listed}
-
-    def _settings(self) -> dict[str, Any]:
-        return {item.name: getattr(self, item.name) for item in fields(self)}
-
-    def __eq__(self, other: object) -> bool:
-        if type(self) is not type(other) or not isinstance(other, Transform):
-            return NotImplemented
-        return all(np.array_equal(getattr(self, item.name), getattr(other, item.name)) for item in fields(self))
-
-    def __hash__(self) -> int:
-        return hash((self.name, tuple(sorted(self.constants()))))
-
-
-def _sum_event(values: Array) -> Array:
-    """Sum over everything but the rows: `[N, *event]` to `[N]`."""
-    return np.asarray(values.reshape(values.shape[0], -1).sum(axis=1))
-
-
-def _drawn(noise: np.random.Generator | None, name: str) -> np.random.Generator:
-    if noise is None:
-        raise InternalError(f"the transform {name} draws, and was given no noise")
-    return noise
+# The largest float32 below 1.
+_BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 
 
 @final
@@ -132,9 +54,14 @@ class StochasticBinarize(Transform):
     invertible: ClassVar[bool] = False
     random: ClassVar[bool] = True
 
+    @property
+    def domain(self) -> Support:
+        """The unit interval."""
+        return UNIT
+
     def forward(self, x: Array, noise: np.random.Generator | None = None) -> Array:
         """Draw each element."""
-        return (_drawn(noise, self.name).random(x.shape) < x).astype(np.int64)
+        return (drawn(noise, self.name).random(x.shape) < x).astype(np.int64)
 
     def support_out(self, support: Support | None) -> Support:  # noqa: ARG002
         """Binary."""
@@ -155,16 +82,21 @@ class Dequantize(Transform):
     random: ClassVar[bool] = True
 
     def forward(self, x: Array, noise: np.random.Generator | None = None) -> Array:
-        """Spread each integer over its cell."""
-        return np.asarray((x + _drawn(noise, self.name).random(x.shape)) / self.levels)
+        """Spread each integer over its cell; the last cell ends below 1 in single precision too."""
+        return np.minimum((x + drawn(noise, self.name).random(x.shape)) / self.levels, _BELOW_ONE)
 
     def inverse(self, y: Array) -> Array:
         """The cell that y lies in; values outside [0, 1) go to the nearest cell."""
         return np.asarray(np.clip(np.floor(y * self.levels), 0, self.levels - 1).astype(np.int64))
 
-    def log_abs_det(self, x: Array) -> Array:
-        """-D log(levels), in nats."""
-        return np.full(x.shape[0], -float(np.prod(x.shape[1:])) * np.log(self.levels))
+    @property
+    def domain(self) -> Support:
+        """0, ..., levels - 1."""
+        return integer(self.levels)
+
+    def log_slope(self, x: Array) -> Array:
+        """-log(levels), in nats."""
+        return np.full(x.shape, -math.log(self.levels))
 
     def support_out(self, support: Support | None) -> Support:  # noqa: ARG002
         """The unit interval."""
@@ -186,9 +118,9 @@ class _Affine(Transform):
         """Scale and shift back."""
         return np.asarray(y * self.scale + self.loc)
 
-    def log_abs_det(self, x: Array) -> Array:
-        """-sum(log scale), in nats."""
-        return np.full(x.shape[0], -float(np.log(np.broadcast_to(self.scale, x.shape[1:])).sum()))
+    def log_slope(self, x: Array) -> Array:
+        """-log scale, in nats."""
+        return np.broadcast_to(-np.log(self.scale), x.shape)
 
 
 @final
@@ -237,10 +169,15 @@ class Logit(Transform):
         sigmoid = 0.5 * (1.0 + np.tanh(0.5 * y))
         return np.asarray((sigmoid - self.alpha) / (1.0 - 2.0 * self.alpha))
 
-    def log_abs_det(self, x: Array) -> Array:
-        """The sum of log(1 - 2 alpha) - log s - log(1 - s) with s the squeezed value, in nats."""
+    @property
+    def domain(self) -> Support:
+        """The unit interval."""
+        return UNIT
+
+    def log_slope(self, x: Array) -> Array:
+        """Log(1 - 2 alpha) - log s - log(1 - s) with s the squeezed value, in nats."""
         s = self._squeezed(x)
-        return _sum_event(np.log1p(-2.0 * self.alpha) - np.log(s) - np.log1p(-s))
+        return np.asarray(np.log1p(-2.0 * self.alpha) - np.log(s) - np.log1p(-s))
 
     def support_out(self, support: Support | None) -> Support:  # noqa: ARG002
         """The reals."""
@@ -268,6 +205,10 @@ class Flatten(Transform):
         """The mask as a vector."""
         return observed.reshape(observed.shape[0], -1)
 
+    def inverse_mask(self, observed: Array) -> Array:
+        """The mask in the event's own shape."""
+        return observed.reshape(observed.shape[0], *self.shape)
+
     def shape_out(self, shape: Shape) -> Shape:
         """`[D]`."""
         return (int(np.prod(shape)),)
@@ -282,6 +223,11 @@ class OneHot(Transform):
     name: ClassVar[str] = "one_hot"
     exact: ClassVar[bool] = True
 
+    @property
+    def domain(self) -> Support:
+        """0, ..., states - 1."""
+        return integer(self.states)
+
     def forward(self, x: Array, noise: np.random.Generator | None = None) -> Array:  # noqa: ARG002
         """`[N, *event]` to `[N, *event, states]`."""
         return np.asarray(x[..., None] == np.arange(self.states)).astype(np.int64)
@@ -293,6 +239,10 @@ class OneHot(Transform):
     def mask(self, observed: Array) -> Array:
         """The whole vector is missing where its integer is."""
         return np.repeat(observed[..., None], self.states, axis=-1)
+
+    def inverse_mask(self, observed: Array) -> Array:
+        """An integer is there where its vector is."""
+        return np.asarray(observed[..., 0])
 
     def shape_out(self, shape: Shape) -> Shape:
         """One axis more."""
@@ -344,13 +294,19 @@ def inverse(transforms: Sequence[Transform], y: Array) -> Array:
     return y
 
 
-def log_abs_det(transforms: Sequence[Transform], y: Array) -> Array:
+def log_abs_det(transforms: Sequence[Transform], y: Array, observed: Array | None = None) -> Array:
     """The log-determinant of the invertible tail at the transformed value y, in nats, `[N]`.
 
     It is a function of y, not of x, because the noise of `dequantize` is known from y alone.
+
+    Args:
+        transforms: in order.
+        y: `[N, *event]`, as the model sees it.
+        observed: where y is observed, of its shape; None where all of it is.
     """
     total = np.zeros(y.shape[0])
     for transform in reversed(invertible_tail(transforms)):
         y = transform.inverse(y)
-        total = total + transform.log_abs_det(y)
+        observed = None if observed is None else transform.inverse_mask(observed)
+        total = total + transform.log_abs_det(y, observed)
     return total

@@ -12,7 +12,7 @@ from dgmppl.ir.program import Program
 from dgmppl.lowering.functions import decode_function, density_functions, loss_function
 from dgmppl.lowering.groups import groups_of
 from dgmppl.lowering.programs import guide_function, model_function
-from dgmppl.lowering.sampling import encode_function, prior_function, sample_function
+from dgmppl.lowering.sampling import complete_function, encode_function, prior_function, sample_function
 from dgmppl.lowering.scope import unsupported
 from dgmppl.objectives.algebra import Derivation
 from dgmppl.objectives.printers import text
@@ -34,12 +34,13 @@ def lower(program: Program, derivation: Derivation) -> Module:
         if rule in _SAMPLED:
             raise unsupported(f"the rule {rule!r} at {name!r}", program.by_name[name].span)
     groups = groups_of(program)
-    functions: list[Function | None] = [model_function(program, groups), guide_function(program, groups)]
+    functions: list[Function | None] = [model_function(program, groups, derivation), guide_function(program, groups)]
     players = derivation.objective.players if _by_gradient(derivation) else ()
     functions += [loss_function(program, groups, player) for player in players]
     functions += density_functions(program, groups, derivation)
     functions += [encode_function(program, groups), sample_function(program, groups)]
-    functions += [prior_function(program, groups), decode_function(program, groups)]
+    functions += [complete_function(program, groups), prior_function(program, groups)]
+    functions += [decode_function(program, groups)]
     return Module(
         program,
         _heading(program, derivation),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -216,8 +217,7 @@ def _checked(expression: Call, lower: Lower) -> Lowered:
     value = lower(expression.arguments[0])
     support = expression.arguments[1]
     name = support.id if isinstance(support, Name) else support.function if isinstance(support, Call) else "real"
-    place = str(expression.span) if expression.span else ""
-    return value.with_value(op("checked", value.value, support=name, place=place))
+    return value.with_value(replace(op("checked", value.value, support=name), span=expression.span))
 
 
 def _observed(scope: Scope, expression: Call) -> Lowered:

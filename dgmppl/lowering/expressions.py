@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import singledispatch
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
 from dgmppl.errors import InternalError
-from dgmppl.ir.densities import Deterministic
+from dgmppl.ir.densities import Density, Deterministic, MarkovChain
 from dgmppl.ir.expressions import (
     Apply,
     Call,
@@ -21,9 +22,11 @@ from dgmppl.ir.expressions import (
     Slice,
 )
 from dgmppl.ir.kernel import Assign, NetworkCall, Var
-from dgmppl.ir.program import Role
+from dgmppl.ir.networks import Network
+from dgmppl.ir.program import Role, Site
 from dgmppl.ir.types import Dtype, Shape
 from dgmppl.lowering.calls import as_real, literal_array, lower_call, matmul, stacked, static_size
+from dgmppl.lowering.clocks import lag_of
 from dgmppl.lowering.layout import Lowered, combine, number, op
 from dgmppl.lowering.scope import Scope, unsupported
 
@@ -61,9 +64,17 @@ def lower_expression(scope: Scope, expression: Expression) -> Lowered:
 def lookup(scope: Scope, name: str) -> Lowered:
     """The value of a site, parameter or column; deterministic sites are computed on first use."""
     known = scope.value(name)
-    if known is None:
-        known = _resolve(scope, name)
-        scope.bind(name, known)
+    if known is not None:
+        return known
+    clock = scope.clock
+    if clock is not None:
+        if name == clock.index:
+            return clock.position()
+        with scope.within(clock.outside):
+            whole = lookup(scope, name)
+        return clock.ambient(scope, whole)
+    known = _resolve(scope, name)
+    scope.bind(name, known)
     return known
 
 
@@ -71,13 +82,26 @@ def _resolve(scope: Scope, name: str) -> Lowered:
     site = scope.program.by_name.get(name) or scope.program.guide_by_name.get(name)
     if site is None:
         raise InternalError(f"{name!r} has no value here")
-    if isinstance(site.density, Deterministic):
-        return scope.assign(name, lower_expression(scope, site.density.expression))
     if name in scope.groups:
         return scope.parameter(site)
     if site.role in (Role.OBSERVED, Role.COVARIATE):
         return scope.column(name, site.typed)
-    raise InternalError(f"the latent {name!r} was read before it was drawn")
+    return value_of(site.density, scope, site)
+
+
+@singledispatch
+def value_of(density: Density, scope: Scope, site: Site) -> Lowered:
+    """The value of a site that is computed from others.
+
+    Raises:
+        InternalError: it is drawn, and it was read before that.
+    """
+    raise InternalError(f"the latent {site.name!r} was read before it was drawn")
+
+
+@value_of.register
+def _value(density: Deterministic, scope: Scope, site: Site) -> Lowered:
+    return scope.assign(site.name, lower_expression(scope, density.expression))
 
 
 def _operation(scope: Scope, expression: Operation) -> Lowered:
@@ -117,9 +141,9 @@ def _nested(array: NDArray[Any]) -> object:
 def apply_network(scope: Scope, expression: Apply) -> Lowered:
     """A network's head; all heads of one call are computed once."""
     network = scope.program.networks[expression.network]
-    if expression.causal:
-        raise unsupported(f"the causal network {network.name!r}", expression.span or network.span)
-    inputs = [as_real(lower_expression(scope, part)) for part in expression.inputs]
+    if expression.causal and scope.element is not None:
+        return _head(network, scope.element(scope, expression), expression.head)
+    inputs = network_inputs(scope, expression)
     key = (network.name, *(part.value for part in inputs))
     outputs = scope.cached_call(key)
     if outputs is None:
@@ -135,10 +159,18 @@ def apply_network(scope: Scope, expression: Apply) -> Lowered:
             scope.statements.append(Assign(names, call, layout))
             outputs = tuple(head.with_value(Var(name)) for head, name in zip(heads, names, strict=True))
         scope.remember_call(key, outputs)
-    if expression.head is None:
-        return outputs[0]
-    position = [head.name for head in network.heads].index(expression.head)
-    return outputs[position]
+    return _head(network, outputs, expression.head)
+
+
+def network_inputs(scope: Scope, expression: Apply) -> list[Lowered]:
+    """The inputs of a call; what is read causally keeps its integers, which the network embeds."""
+    values = [lower_expression(scope, part) for part in expression.inputs]
+    first = 1 if expression.causal else 0
+    return [*values[:first], *map(as_real, values[first:])]
+
+
+def _head(network: Network, outputs: tuple[Lowered, ...], head: str | None) -> Lowered:
+    return outputs[0] if head is None else outputs[[known.name for known in network.heads].index(head)]
 
 
 # A static index along one axis: a position, or (start, stop, step).
@@ -149,8 +181,11 @@ _ALL: Position = (None, None, None)
 
 
 def _index(scope: Scope, expression: Index) -> Lowered:
-    value = lower_expression(scope, expression.value)
-    items = [_item(scope, item) for item in expression.items]
+    step = _step(scope, expression)
+    if step is not None and len(expression.items) == 1:
+        return step
+    value = lower_expression(scope, expression.value) if step is None else step
+    items = [_item(scope, item) for item in expression.items[0 if step is None else 1 :]]
     fixed: list[Position] = [item for item in items if not isinstance(item, Lowered)]
     if len(fixed) == len(items):
         padded = [*fixed, *[_ALL] * (value.rank - len(items))]
@@ -164,6 +199,44 @@ def _index(scope: Scope, expression: Index) -> Lowered:
                 "an index that mixes positions and values", expression.span, "index in two steps: a[k][0]"
             )
     return value
+
+
+def _step(scope: Scope, expression: Index) -> Lowered | None:
+    """A lag of a chain or of a series, `z[t-1]`, where the present place has a clock; None for any other index."""
+    clock = scope.clock
+    if clock is None or not isinstance(expression.value, Name):
+        return None
+    lag = lag_of(expression.items[0], clock.index)
+    if lag is None:
+        return None
+    name = expression.value.id
+    known = clock.known(name, lag)
+    if known is not None:
+        return known
+    site = scope.program.by_name.get(name)
+    if lag == 0 and site is not None and _pointwise(site, clock.index):
+        return value_of_step(scope, site)
+    with scope.within(clock.outside):
+        whole = lookup(scope, name)
+    return clock.at(scope, whole, lag)
+
+
+def _pointwise(site: Site, index: str) -> bool:
+    """Whether a step of a chain is computed from other chains alone, so that it can be computed in any place."""
+    chain = site.density
+    return (
+        isinstance(chain, MarkovChain)
+        and isinstance(chain.transition, Deterministic)
+        and (chain.index, chain.lag, chain.initial) == (index, 0, ())
+    )
+
+
+def value_of_step(scope: Scope, site: Site) -> Lowered:
+    """The present step of a deterministic chain without memory."""
+    chain = site.density
+    assert isinstance(chain, MarkovChain)
+    assert isinstance(chain.transition, Deterministic)
+    return scope.assign(site.name, lower_expression(scope, chain.transition.expression))
 
 
 def _item(scope: Scope, item: Expression) -> Lowered | Position:

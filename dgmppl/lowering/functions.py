@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dgmppl.ir.densities import Elementary, MarkovChain
 from dgmppl.ir.kernel import Function, Group, Return, ReturnLoss, Value
 from dgmppl.ir.program import Program
 from dgmppl.lowering.densities import density_of
 from dgmppl.lowering.gaussian import linear_gaussian
+from dgmppl.lowering.hidden_markov import hidden_markov
 from dgmppl.lowering.layout import Lowered, combine, number, op, total
 from dgmppl.lowering.priors import log_prior
 from dgmppl.lowering.scope import Scope
+from dgmppl.lowering.state_space import state_space
 from dgmppl.lowering.summation import factors
 from dgmppl.lowering.terms import Mode, lower_term, schedule
 from dgmppl.objectives.algebra import (
@@ -134,6 +137,17 @@ def _posterior(program: Program, groups: dict[str, Group], likelihood: Term) -> 
     names: list[str] = []
     values: list[Value] = []
     for node in walk(likelihood):
+        if isinstance(node, LogSum) and node.rule == "forward_algorithm":
+            tables = hidden_markov(scope, node)
+            names += [f"{node.names[0]}.probs", f"{node.names[0]}.path"]
+            values += [op("smooth", *tables.operands), op("viterbi", *tables.operands)]
+            break
+        if isinstance(node, LogIntegral) and isinstance(program.by_name[node.names[0]].density, MarkovChain):
+            model = state_space(scope, node)
+            both = scope.assign(f"{node.names[0]}_posterior", Lowered(op("smoother", *model.operands), (), True))
+            names += [f"{node.names[0]}.loc", f"{node.names[0]}.covariance"]
+            values += [op("item", both.value, number=0), op("item", both.value, number=1)]
+            break
         if isinstance(node, LogSum) and node.rule == "enumerate" and not node.elementwise:
             for name, probabilities in _class_probabilities(scope, node):
                 names.append(f"{name}.probs")
@@ -184,7 +198,7 @@ def _gaussian_posterior(scope: Scope, term: LogIntegral) -> list[tuple[str, Valu
 def decode_function(program: Program, groups: dict[str, Group]) -> Function | None:
     """`decode`: the observed sites' distribution parameters at given latents, as `x.logits`."""
     latents = [site for site in program.latents if program.children(site.name)]
-    if not latents:
+    if not latents or not all(isinstance(site.density, Elementary) for site in program.observed):
         return None
     scope = Scope(program, groups)
     for site in latents:

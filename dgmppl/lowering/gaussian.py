@@ -44,7 +44,9 @@ def log_marginal(scope: Scope, term: LogIntegral) -> Lowered:
     parts = linear_gaussian(scope, term)
     operands = (parts.value, parts.offset, parts.loading, parts.variance)
     axes = frozenset().union(*(part.axes for part in operands))
-    value = Lowered(op("low_rank_normal", *(part.value for part in operands)), (), True, axes=axes)
+    span = scope.program.by_name[term.children[0]].span
+    density = replace(op("low_rank_normal", *(part.value for part in operands)), span=span)
+    value = Lowered(density, (), True, axes=axes)
     return scope.assign("log_p", value)
 
 
@@ -57,11 +59,11 @@ def linear_gaussian(scope: Scope, term: LogIntegral, *, latent: bool = False) ->
         points = _points(scope, latents, size)
         children = [scope.program.by_name[name] for name in term.children]
         means, variances = zip(*(_normal(scope, site) for site in children), strict=True)
-        mean = scope.assign("mean", _joined(list(means)))
-        variance = _joined(list(variances))
-        affine = [(site.name, *_affine(scope, value, f"{site.name}_", size)) for site, value in points if latent]
-        offset, loading = _affine(scope, mean, "", size)
-    return LinearGaussian(_joined(observed), offset, loading, variance, tuple(affine))
+        mean = scope.assign("mean", joined(list(means)))
+        variance = joined(list(variances))
+        affine = [(site.name, *affine(scope, value, f"{site.name}_", size)) for site, value in points if latent]
+        offset, loading = affine(scope, mean, "", size)
+    return LinearGaussian(joined(observed), offset, loading, variance, tuple(affine))
 
 
 def _points(scope: Scope, latents: list[Site], size: int) -> list[tuple[Site, Lowered]]:
@@ -122,15 +124,16 @@ def _broadcast(value: Lowered, site: Site) -> Lowered:
     return value.with_value(op("broadcast", raise_rank(value, len(shape)).value, shape=shape), shape)
 
 
-def _joined(parts: list[Lowered]) -> Lowered:
+def joined(parts: list[Lowered]) -> Lowered:
+    """Vectors one after the other."""
     if len(parts) == 1:
         return parts[0]
     axes = frozenset().union(*(part.axes for part in parts))
     width = sum(part.size for part in parts)
-    return Lowered(op("concat_broadcast", *(part.value for part in parts)), (width,), True, axes=axes)
+    return Lowered(op("concat_broadcast", *(part.value for part in parts), axis=-1), (width,), True, axes=axes)
 
 
-def _affine(scope: Scope, value: Lowered, prefix: str, size: int) -> tuple[Lowered, Lowered]:
+def affine(scope: Scope, value: Lowered, prefix: str, size: int) -> tuple[Lowered, Lowered]:
     """(f(0), [f(e_1) - f(0), ..., f(e_n) - f(0)]) from the values on the left axis."""
     if not isinstance(value.value, Var):
         raise InternalError("an affine map has to be a variable")

@@ -15,7 +15,8 @@ def groups_of(program: Program) -> dict[str, Group]:
     for network in program.networks.values():
         groups[network.name] = Group(network.name, "network", network.parameters)
     for bijector in program.bijectors.values():
-        groups[bijector.name] = Group(bijector.name, "bijector", bijector.parameters)
+        if bijector.event is not None:
+            groups[bijector.name] = Group(bijector.name, "bijector", bijector.parameters)
     for site in (*program.sites, *program.guide):
         if site.role in (Role.LEARNED, Role.PARAMETER):
             groups[site.name] = _site_group(program, site)

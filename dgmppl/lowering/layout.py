@@ -20,6 +20,9 @@ PARTICLES = "(particles)"
 # The origin and the unit vectors at which an affine map is evaluated.
 POINTS = "(points)"
 
+# A log-weight that no float can tell from -inf under exp, and whose differences stay finite.
+NEVER = -1e30
+
 
 @dataclass(frozen=True, slots=True)
 class Lowered:

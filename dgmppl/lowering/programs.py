@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
-from dgmppl.ir.densities import Deterministic, FlatPrior
-from dgmppl.ir.kernel import FLAT, Delta, DensityValue, Function, Group, Plate, Sample, Statement, Var
+from collections.abc import Mapping
+
+from dgmppl.ir.densities import Deterministic, Elementary, FlatPrior, MarkovChain, Pushforward
+from dgmppl.ir.kernel import (
+    FLAT,
+    Define,
+    Delta,
+    DensityValue,
+    Function,
+    FunctionDensity,
+    Group,
+    Plate,
+    Return,
+    Sample,
+    Statement,
+    Var,
+)
 from dgmppl.ir.program import Program, Role, Site
-from dgmppl.lowering.densities import density_of
-from dgmppl.lowering.expressions import lookup, lower_expression
+from dgmppl.lowering.densities import density_of, draw, log_prob
+from dgmppl.lowering.expressions import lookup
 from dgmppl.lowering.layout import Lowered
 from dgmppl.lowering.priors import level_scope
-from dgmppl.lowering.scope import Scope, unsupported
+from dgmppl.lowering.scope import Frame, Scope, unsupported
+from dgmppl.lowering.terms import Mode, lower_term
+from dgmppl.objectives.algebra import Derivation, LogIntegral, LogSum, walk
 
 
-def model_function(program: Program, groups: dict[str, Group]) -> Function:
-    """`model`: parameters, then the data plate with one datum's story."""
+def model_function(program: Program, groups: dict[str, Group], derivation: Derivation) -> Function | None:
+    """`model`: parameters, then the data plate with one datum's story; None where no library states the model.
+
+    A latent chain that a recursion sums or integrates is not drawn: the series that reads it has the marginal density.
+    """
     scope = Scope(program, groups, library=True)
     for site in program.sites:
         if site.section == "parameters":
             _parameter(scope, site)
-    _plate(scope, [site for site in program.sites if site.section == "model"])
+    marginal = _marginals(program, derivation)
+    if marginal is None:
+        return None
+    hidden = {name for term in marginal.values() for name in term.names}
+    sites = [site for site in program.sites if site.section == "model" and site.name not in hidden]
+    _plate(scope, [site for site in sites if not _substituted(program.sites, site)], marginal)
     return scope.function("model", "program", "the generative story, as a program of the library.")
 
 
@@ -27,8 +52,31 @@ def guide_function(program: Program, groups: dict[str, Group]) -> Function | Non
     if not program.guide:
         return None
     scope = Scope(program, groups, library=True)
-    _plate(scope, [site for site in program.guide if site.role is not Role.LEARNED])
+    sites = [site for site in program.guide if site.role is not Role.LEARNED]
+    _plate(scope, [site for site in sites if not _substituted(program.guide, site)], {})
     return scope.function("guide", "program", "the variational posterior, as a program of the library.")
+
+
+def _substituted(sites: tuple[Site, ...], site: Site) -> bool:
+    """Whether a site is the base of another: base and image are one random variable, and the image stands for it."""
+    return any(isinstance(other.density, Pushforward) and other.density.base == site.name for other in sites)
+
+
+def _marginals(program: Program, derivation: Derivation) -> dict[str, LogSum | LogIntegral] | None:
+    """The recursions over latent chains by the one series that reads each; None where several read the same chain."""
+    found: dict[str, LogSum | LogIntegral] = {}
+    likelihood = derivation.objective.likelihood
+    for node in () if likelihood is None else walk(likelihood):
+        chains = isinstance(node, LogSum | LogIntegral) and any(
+            isinstance(program.by_name[name].density, MarkovChain) for name in node.names
+        )
+        if not chains or not isinstance(node, LogSum | LogIntegral):
+            continue
+        readers = {site.name for name in node.names for site in program.children(name)} - set(node.names)
+        if len(readers) != 1:
+            return None
+        found[readers.pop()] = node
+    return found
 
 
 def _parameter(scope: Scope, site: Site) -> None:
@@ -58,22 +106,25 @@ def _flat(prior: FlatPrior, site: Site) -> DensityValue:
     return DensityValue(FLAT, (), len(site.typed.shape), site.typed.shape, span=site.span)
 
 
-def _plate(scope: Scope, sites: list[Site]) -> None:
+def _plate(scope: Scope, sites: list[Site], marginal: Mapping[str, LogSum | LogIntegral]) -> None:
     """The data plate with its sample statements."""
     outer, scope.statements = scope.statements, []
     for site in sites:
-        _statement(scope, site)
+        _statement(scope, site, marginal.get(site.name))
     body, scope.statements = tuple(scope.statements), outer
     scope.statements.append(Plate("data", scope.program.rows, body))
 
 
-def _statement(scope: Scope, site: Site) -> None:
-    if isinstance(site.density, Deterministic):
-        value = scope.assign(site.name, lower_expression(scope, site.density.expression))
+def _statement(scope: Scope, site: Site, marginal: LogSum | LogIntegral | None) -> None:
+    if site.role is Role.DETERMINISTIC or isinstance(site.density, Deterministic):
+        value = lookup(scope, site.name)
         scope.statements.append(Delta(site.name, value.value))
-        scope.bind(site.name, value)
         return
-    density, like = density_of(scope, site)
+    if isinstance(site.density, Elementary):
+        density, like = density_of(scope, site)
+        axes = like.axes
+    else:
+        density, axes = function_density(scope, site, marginal), frozenset[str]()
     observed = site.role is Role.OBSERVED and site.section == "model"
     column = scope.program.columns.get(site.name)
     mask = column is not None and column.missing
@@ -93,7 +144,30 @@ def _statement(scope: Scope, site: Site) -> None:
         )
     )
     if variable is not None:
-        scope.bind(site.name, Lowered(Var(variable), site.typed.shape, True, site.typed.dtype, like.axes))
+        scope.bind(site.name, Lowered(Var(variable), site.typed.shape, True, site.typed.dtype, axes))
+
+
+def function_density(scope: Scope, site: Site, marginal: LogSum | LogIntegral | None) -> FunctionDensity:
+    """A site's density as two local functions: log p of a value, and a draw."""
+    kind, outer = site.typed, scope.frame
+    argument = scope.fresh(f"{site.name}_value")
+    score = Frame(values={**outer.values, site.name: Lowered(Var(argument), kind.shape, True, kind.dtype)})
+    with scope.within(score):
+        value = log_prob(scope, site) if marginal is None else lower_term(scope, marginal, Mode())
+        score.statements.append(Return((value.value,)))
+    noise, scope.noise = scope.noise, []
+    drawing, scored, scope.scored = Frame(values=dict(outer.values)), scope.scored, False
+    with scope.within(drawing):
+        for name in () if marginal is None else marginal.names:
+            draw(scope, scope.program.by_name[name])
+        drawing.statements.append(Return((draw(scope, site).value,)))
+    entries, scope.noise, scope.scored = scope.noise, noise, scored
+    names = scope.fresh(f"log_p_{site.name}"), scope.fresh(f"draw_{site.name}")
+    scope.statements.append(Define(names[0], argument, tuple(score.statements)))
+    scope.statements.append(Define(names[1], "noise", tuple(drawing.statements)))
+    shapes = tuple((entry.name, entry.kind, entry.shape) for entry in entries)
+    smooth = not kind.support.discrete and all(entry.kind in {"normal", "uniform"} for entry in entries)
+    return FunctionDensity(*names, shapes, kind.shape, kind.support, smooth, span=site.span)
 
 
 def _held(scope: Scope, site: Site) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dgmppl.ir.densities import FlatPrior
+from dgmppl.ir.densities import Factorized, FlatPrior
 from dgmppl.ir.kernel import DensityValue, Draw, Function, Group, Number, Return
 from dgmppl.ir.program import Program, Role, Site
 from dgmppl.lowering.densities import density_of, draw, noise_kind, noise_shape
@@ -16,11 +16,23 @@ from dgmppl.lowering.scope import Scope
 
 def sample_function(program: Program, groups: dict[str, Group]) -> Function:
     """`sample`: one ancestral draw per row, every site of the model by name."""
-    scope = Scope(program, groups)
+    scope = Scope(program, groups, scored=False)
     names = _story(scope)
     scope.statements.append(Return(tuple(lookup(scope, name).value for name in names), names))
     doc = "one ancestral draw per row: every site of the model by name, [B, *event]."
     return scope.function("sample", "sample", doc)
+
+
+def complete_function(program: Program, groups: dict[str, Group]) -> Function | None:
+    """`complete`: draws given the elements that the batch holds, where an observed site is factorized."""
+    names = frozenset(site.name for site in program.observed if isinstance(site.density, Factorized))
+    if not names:
+        return None
+    scope = Scope(program, groups, scored=False, completed=names)
+    sites = _story(scope)
+    scope.statements.append(Return(tuple(lookup(scope, name).value for name in sites), sites))
+    doc = "one ancestral draw per row in which the elements marked in `NAME.given` are those of the batch."
+    return scope.function("complete", "sample", doc)
 
 
 def prior_function(program: Program, groups: dict[str, Group]) -> Function | None:
@@ -30,7 +42,7 @@ def prior_function(program: Program, groups: dict[str, Group]) -> Function | Non
         return None
     if any(isinstance(site.density, FlatPrior) for site in parameters):
         return None
-    scope = Scope(program, groups, library=True)
+    scope = Scope(program, groups, library=True, scored=False)
     for site in parameters:
         scope.bind(site.name, _parameter(scope, site))
     names = (*(site.name for site in parameters), *_story(scope))
@@ -43,8 +55,9 @@ def encode_function(program: Program, groups: dict[str, Group]) -> Function | No
     """`encode`: draws of the guide, [K, B, *event] by site; None without a guide."""
     if not program.guide:
         return None
-    scope = Scope(program, groups, particles=True)
-    drawn = [(site.name, draw(scope, site).value) for site in program.guide if site.role is not Role.LEARNED]
+    scope = Scope(program, groups, particles=True, scored=False)
+    sites = [site for site in program.guide if site.role not in (Role.LEARNED, Role.DETERMINISTIC)]
+    drawn = [(site.name, draw(scope, site).value) for site in sites]
     scope.statements.append(Return(tuple(value for _, value in drawn), tuple(name for name, _ in drawn)))
     return scope.function("encode", "density", "draws of the latents from the guide: [K, B, *event].", particles=0)
 
@@ -66,9 +79,9 @@ def _parameter(scope: Scope, site: Site) -> Lowered:
     kind = noise_kind(density.family)
     if copies and kind == "library":
         density = _spread(density, copies)
-    name = scope.draw_noise(site.name, kind, (*copies, *noise_shape(site, kind)), None)
+    noise = scope.random(site.name, kind, (*copies, *noise_shape(site.name, site.typed, kind)), None)
     shape = (*copies, *site.typed.shape)
-    return scope.assign(site.name, Lowered(Draw(density, name, span=site.span), shape, False, site.typed.dtype))
+    return scope.assign(site.name, Lowered(Draw(density, noise.value, span=site.span), shape, False, site.typed.dtype))
 
 
 def _spread(density: DensityValue, copies: tuple[int, ...]) -> DensityValue:

@@ -2,21 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from dgmppl.errors import UnsupportedError
 from dgmppl.ir.emission.names import RESERVED
-from dgmppl.ir.kernel import Assign, Comment, Function, Group, Noise, Statement, Var
+from dgmppl.ir.expressions import Apply
+from dgmppl.ir.kernel import Assign, Comment, Function, Group, Noise, NoiseEntry, Statement, Value, Var
 from dgmppl.ir.program import Program, Site
 from dgmppl.ir.types import Dtype, TensorType
 from dgmppl.lowering.layout import PARTICLES, POINTS, Lowered
 from dgmppl.source import Diagnostic, Span
 
+if TYPE_CHECKING:
+    from dgmppl.lowering.clocks import Clock
+
 
 def unsupported(construct: str, span: Span | None, fix: str | None = None) -> UnsupportedError:
     """The one error for what is derived but not lowered."""
     return UnsupportedError([Diagnostic("not-lowered", f"{construct} is not lowered to a program yet", span, fix=fix)])
+
+
+@dataclass(frozen=True, slots=True)
+class Preimage:
+    """What a drawn image came from: log p(image) needs no inverse then.
+
+    Attributes:
+        image: the drawn value; the record holds for it alone.
+        base: the draw of the base.
+        log_det: log |det| of the forward map at it.
+    """
+
+    image: Value
+    base: Lowered
+    log_det: Lowered
+
+
+@dataclass(slots=True)
+class Frame:
+    """Where statements go and what names mean: a function's body, time as a batch axis, or the body of a loop.
+
+    Attributes:
+        statements: the body so far.
+        values: what each site's value is.
+        calls: outputs of network calls by their inputs.
+        preimages: by the site of the image.
+        clock: how positions in time are read; None outside chains.
+        element: what a causal network gives for the present element, where elements are drawn one by one.
+    """
+
+    statements: list[Statement] = field(default_factory=list)
+    values: dict[str, Lowered] = field(default_factory=dict)
+    calls: dict[tuple[object, ...], tuple[Lowered, ...]] = field(default_factory=dict)
+    preimages: dict[str, Preimage] = field(default_factory=dict)
+    clock: Clock | None = None
+    element: Callable[[Scope, Apply], tuple[Lowered, ...]] | None = None
 
 
 class Scope:
@@ -25,30 +67,68 @@ class Scope:
     Attributes:
         program: the typed program.
         groups: its parameter groups by name.
-        statements: the body so far.
+        frame: the statements and names of the present place.
+        scored: densities of what is drawn are wanted, so that draws keep what they came from.
+        completed: sites of which the batch holds some elements, marked in `NAME.given`.
         library: a program of the library: parameters with a prior are sampled by it, never unpacked.
         trailing: how many batch axes stand to the right of the next enumeration axis (particles, data, enumerated).
     """
 
     def __init__(
-        self, program: Program, groups: dict[str, Group], *, particles: bool = False, library: bool = False
+        self,
+        program: Program,
+        groups: dict[str, Group],
+        *,
+        particles: bool = False,
+        library: bool = False,
+        scored: bool = True,
+        completed: frozenset[str] = frozenset(),
     ) -> None:
         self.program = program
         self.library = library
         self.groups = groups
-        self.statements: list[Statement] = []
+        self.scored = scored
+        self.completed = completed
+        self.frame = Frame()
         self.particles = particles
         self.trailing = 2 if particles else 1
         self.noise: list[Noise] = []
         self.columns: dict[str, str] = {}
         self.report: list[Var] = []
         self.used_groups: dict[str, str] = {}
-        self._values: dict[str, Lowered] = {}
-        self._calls: dict[tuple[object, ...], tuple[Lowered, ...]] = {}
         self._names: set[str] = set(RESERVED)
+
+    @property
+    def statements(self) -> list[Statement]:
+        """The present body."""
+        return self.frame.statements
+
+    @statements.setter
+    def statements(self, body: list[Statement]) -> None:
+        self.frame.statements = body
+
+    @property
+    def clock(self) -> Clock | None:
+        """How positions in time are read here."""
+        return self.frame.clock
+
+    @property
+    def element(self) -> Callable[[Scope, Apply], tuple[Lowered, ...]] | None:
+        """What a causal network gives for the present element, where elements are drawn one by one."""
+        return self.frame.element
+
+    @contextmanager
+    def within(self, frame: Frame) -> Iterator[Frame]:
+        """Another place: statements and bindings made inside belong to it."""
+        outer, self.frame = self.frame, frame
+        try:
+            yield frame
+        finally:
+            self.frame = outer
 
     def fresh(self, wish: str) -> str:
         """A local name that nothing else uses."""
+        wish = wish.replace(".", "_")
         name, number = wish, 1
         while name in self._names:
             name, number = f"{wish}_" if number == 1 else f"{wish}_{number}", number + 1
@@ -75,24 +155,25 @@ class Scope:
 
     def bind(self, name: str, value: Lowered) -> None:
         """Gives a site a value in this function."""
-        self._values[name] = value
+        self.frame.values[name] = value
 
     def bound(self, name: str) -> bool:
         """Whether a site has a value in this function already."""
-        return name in self._values
+        return name in self.frame.values
 
     @contextmanager
     def branch(self) -> Iterator[None]:
         """Bindings made inside are forgotten afterwards; statements, and the network calls among them, stay."""
-        values, trailing = dict(self._values), self.trailing
+        frame, trailing = self.frame, self.trailing
+        self.frame = replace(frame, values=dict(frame.values), preimages=dict(frame.preimages))
         try:
             yield
         finally:
-            self._values, self.trailing = values, trailing
+            self.frame, self.trailing = frame, trailing
 
     def value(self, name: str) -> Lowered | None:
         """The value bound to a site, or None."""
-        return self._values.get(name)
+        return self.frame.values.get(name)
 
     def parameter(self, site: Site) -> Lowered:
         """A learned or random parameter, in constrained space."""
@@ -102,8 +183,11 @@ class Scope:
         return Lowered(Var(name), shape, False, kind.dtype)
 
     def use_group(self, group: str) -> str:
-        """The local variable of a parameter group, unpacked at the function's head."""
+        """The variable of a parameter group, unpacked at the function's head; a bijector's networks come along."""
         if group not in self.used_groups:
+            if group in self.program.bijectors:
+                for network in self.program.bijectors[group].shared:
+                    self.use_group(network)
             self.used_groups[group] = self.fresh(group.replace(".", "_"))
         return self.used_groups[group]
 
@@ -124,17 +208,33 @@ class Scope:
 
     def cached_call(self, key: tuple[object, ...]) -> tuple[Lowered, ...] | None:
         """The outputs of a network call made before."""
-        return self._calls.get(key)
+        return self.frame.calls.get(key)
 
     def remember_call(self, key: tuple[object, ...], outputs: tuple[Lowered, ...]) -> None:
         """Keeps a network call's outputs."""
-        self._calls[key] = outputs
+        self.frame.calls[key] = outputs
 
-    def draw_noise(self, site: str, kind: str, shape: tuple[int, ...], plate: str | None = "data") -> str:
-        """Registers the random numbers of a draw and returns their name."""
-        if all(entry.name != site for entry in self.noise):
-            self.noise.append(Noise(site, kind, shape, self.particles and plate == "data", plate))
-        return site
+    def preimage(self, site: str) -> Preimage | None:
+        """What the drawn value of a site came from, or None."""
+        return self.frame.preimages.get(site)
+
+    def keep_preimage(self, site: str, preimage: Preimage) -> None:
+        """Keeps what a drawn value came from."""
+        self.frame.preimages[site] = preimage
+
+    def random(self, name: str, kind: str, shape: tuple[int, ...], plate: str | None = "data") -> Lowered:
+        """The random numbers of a draw, registered under a name; one step's part of them inside a chain."""
+        if self.clock is not None:
+            return self.clock.random(self, name, kind, shape, plate)
+        return self.noise_entry(name, kind, shape, plate)
+
+    def noise_entry(self, name: str, kind: str, shape: tuple[int, ...], plate: str | None) -> Lowered:
+        """An entry of the noise dictionary."""
+        particles = self.particles and plate == "data"
+        if all(entry.name != name for entry in self.noise):
+            self.noise.append(Noise(name, kind, shape, particles, plate))
+        axes = frozenset({PARTICLES}) if particles else frozenset[str]()
+        return Lowered(NoiseEntry(name), shape, plate is not None, Dtype.REAL, axes)
 
     def function(
         self, name: str, kind: str, doc: str, *, particles: int | None = None, owns: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from dgmppl.errors import InternalError
 from dgmppl.ir.program import Site
 from dgmppl.ir.types import Dtype
 from dgmppl.lowering.expressions import lookup
-from dgmppl.lowering.layout import Lowered, combine, number, op, total
+from dgmppl.lowering.layout import NEVER, Lowered, combine, number, op, total
 from dgmppl.lowering.scope import Scope, unsupported
 from dgmppl.objectives.algebra import LogSum, Sum, Term
 
@@ -47,15 +47,11 @@ def factors(scope: Scope, term: LogSum, lower: Callable[[Term], Lowered]) -> lis
     return [*(lower(part) for part in parts), *held]
 
 
-# A log-weight that no float can tell from -inf under exp, and whose differences stay finite.
-_NEVER = -1e30
-
-
 def _held(scope: Scope, name: str) -> Lowered:
     """log of the indicator that a state is the one that the data hold; 0 in the rows that lack it."""
     states = lookup(scope, name)
     column = scope.column(name, scope.program.by_name[name].typed)
-    same = combine("call", combine("eq", states, column), number(0.0), number(_NEVER), function="where")
+    same = combine("call", combine("eq", states, column), number(0.0), number(NEVER), function="where")
     return combine("call", scope.mask(name), same, number(0.0), function="where", dtype=Dtype.REAL)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from dgmppl.errors import InternalError
+from dgmppl.ir.densities import Elementary, MarkovChain
 from dgmppl.ir.expressions import Call, Expression, Literal
 from dgmppl.ir.kernel import Var
 from dgmppl.ir.program import Site
@@ -12,9 +13,11 @@ from dgmppl.lowering.calls import as_real, literal_array
 from dgmppl.lowering.densities import divergence, draw, log_prob
 from dgmppl.lowering.expressions import lookup
 from dgmppl.lowering.gaussian import log_marginal
+from dgmppl.lowering.hidden_markov import log_forward
 from dgmppl.lowering.layout import PARTICLES, Lowered, combine, negative, number, op, raise_rank, total
 from dgmppl.lowering.priors import log_prior
 from dgmppl.lowering.scope import Scope, unsupported
+from dgmppl.lowering.state_space import log_filter
 from dgmppl.lowering.summation import bind_states, log_sum
 from dgmppl.objectives.algebra import (
     KL,
@@ -70,10 +73,13 @@ def lower_term(scope: Scope, term: Term, mode: Mode) -> Lowered:
         case LogMeanExp(body=body):
             value = lower_term(scope, body, mode)
             return value if mode.importance else _log_mean_exp(value)
+        case LogSum(rule="forward_algorithm"):
+            return log_forward(scope, term)
         case LogSum():
             return log_sum(scope, term, lambda inner: lower_term(scope, inner, mode))
-        case LogIntegral():
-            return log_marginal(scope, term)
+        case LogIntegral(names=names):
+            chain = any(isinstance(scope.program.by_name[name].density, MarkovChain) for name in names)
+            return log_filter(scope, term) if chain else log_marginal(scope, term)
         case Supervision():
             return _supervision(scope, term)
         case LogPrior(names=names):
@@ -97,8 +103,6 @@ def site_of(scope: Scope, term: LogDensity) -> Site:
 
 def _log_density(scope: Scope, term: LogDensity, mode: Mode) -> Lowered:
     site = site_of(scope, term)
-    if term.rule != "normalized":
-        raise unsupported(f"the rule {term.rule!r} at {term.site!r}", site.span)
     guided = term.section == "guide"
     value = log_prob(scope, site, stop=guided and mode.stop_guide)
     if guided and term.site in mode.partly:
@@ -177,7 +181,7 @@ def _expectation(scope: Scope, term: Expectation, mode: Mode) -> Lowered:
     scored = [entry for entry in term.draws if entry.estimator == "score_function"]
     with scope.branch():
         enumerated = [entry for entry in term.draws if _sample(scope, entry)]
-        if mode.gradients and _doubly(term):
+        if mode.gradients and _doubly(scope, term):
             return _doubly_reparameterized(scope, term, mode)
         if mode.gradients and isinstance(term.body, LogMeanExp) and scored:
             return _vimco(scope, scored, lower_term(scope, term.body.body, mode))
@@ -260,14 +264,15 @@ def _surrogate(scope: Scope, scored: list[Draw], signal: Lowered) -> Lowered:
     return combine("mul", signal.with_value(op("stop", signal.value)), combine("sub", logs, held))
 
 
-def _doubly(term: Expectation) -> bool:
-    """Whether the doubly reparameterized gradient applies: pathwise draws, none of them given another."""
+def _doubly(scope: Scope, term: Expectation) -> bool:
+    """Whether the doubly reparameterized gradient applies: pathwise draws, none given another, each of a formula."""
     body = term.body
     names = {entry.name for entry in term.draws}
     return (
         isinstance(body, LogMeanExp)
         and body.doubly_reparameterized
         and all(entry.estimator == "pathwise" and not names & set(entry.given) for entry in term.draws)
+        and all(isinstance(scope.program.guide_by_name[entry.name].density, Elementary) for entry in term.draws)
     )
 
 

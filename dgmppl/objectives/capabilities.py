@@ -154,10 +154,10 @@ def directions_of(program: Program, name: str) -> Mapping[str, str]:
     order = ("parallel", "sequential", "none")
     costs: dict[str, str] = {"forward": "parallel", "inverse": "parallel"}
     bijector = program.bijectors.get(name)
-    for step in bijector.steps if bijector is not None else ():
+    for step in bijector.walk() if bijector is not None else ():
         kind = BIJECTORS[step.kind]
         pair = (kind.forward, kind.inverse)
-        if step.options.get("direction") == "inverse":
+        if (step.options.get("direction") == "inverse") is not step.inverted:
             pair = (kind.inverse, kind.forward)
         for direction, cost in zip(costs, pair, strict=True):
             costs[direction] = max(costs[direction], cost, key=order.index)
@@ -167,4 +167,4 @@ def directions_of(program: Program, name: str) -> Mapping[str, str]:
 def continuous_time(program: Program, name: str) -> bool:
     """Whether some step of a bijector is the solution of a differential equation."""
     bijector = program.bijectors.get(name)
-    return bijector is not None and any(BIJECTORS[step.kind].continuous for step in bijector.steps)
+    return bijector is not None and any(BIJECTORS[step.kind].continuous for step in bijector.walk())

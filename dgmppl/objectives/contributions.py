@@ -134,14 +134,16 @@ def all_groups(program: Program) -> tuple[str, ...]:
     """Every parameter group, in the order of the spec, the names of random parameters included."""
     learned = [site.name for site in (*program.sites, *program.guide) if site.role is Role.LEARNED]
     bijectors = [
-        name for name, bijector in program.bijectors.items() if bijector.parameters or _trainable(program, name)
+        name
+        for name, bijector in program.bijectors.items()
+        if bijector.parameters or (bijector.event is not None and _trainable(program, name))
     ]
     names = [*program.networks, *bijectors, *learned, *random_parameters(program)]
     return tuple(dict.fromkeys(names))
 
 
 def _trainable(program: Program, name: str) -> bool:
-    return any(step.conditioner is not None and step.network is None for step in program.bijectors[name].steps)
+    return any(step.conditioner is not None and step.network is None for step in program.bijectors[name].walk())
 
 
 def declared_span(program: Program, name: str) -> Span | None:

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-
-import networkx as nx
+from typing import TYPE_CHECKING
 
 from dgmppl.ir.analyses import deterministic, expressions, reads, sources
 from dgmppl.ir.densities import Deterministic, Elementary, MarkovChain, MixtureOf, Pushforward
 from dgmppl.ir.distributions import DISTRIBUTIONS
 from dgmppl.ir.expressions import free_names
+from dgmppl.ir.graphs import parents_first, reachable
 from dgmppl.ir.program import Program, Role, Site
 from dgmppl.objectives.capabilities import Ability, abilities
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 _LOCAL = frozenset({Role.OBSERVED, Role.LATENT})
 _CONDITIONING = _LOCAL | {Role.COVARIATE, Role.PARAMETER}
@@ -53,10 +56,16 @@ class Structure:
     @cached_property
     def canonical(self) -> Mapping[str, str]:
         """Every name of a pushed-forward variable -> the name that stands for it."""
-        tree: nx.DiGraph[str] = nx.DiGraph()
-        for site in self.program.sites:
-            if isinstance(site.density, Pushforward) and self._random(site.density.base):
-                tree.add_edge(site.density.base, site.name)
+        edges = [
+            (site.density.base, site.name)
+            for site in self.program.sites
+            if isinstance(site.density, Pushforward) and self._random(site.density.base)
+        ]
+        if not edges:
+            return {}
+        import networkx as nx
+
+        tree: nx.DiGraph[str] = nx.DiGraph(edges)
         names: dict[str, str] = {}
         for component in nx.weakly_connected_components(tree):
             chosen = self._representative(tree.subgraph(component))
@@ -132,10 +141,10 @@ class Structure:
     @cached_property
     def dropped(self) -> frozenset[str]:
         """Latents that bear on no datum: without an observed descendant, and without a guide."""
-        graph = self.program.graph
-        kept = set(self.observed_names)
-        for name in self.observed_names:
-            kept |= nx.ancestors(graph, name) if name in graph else set()
+        sites = self.program.by_name
+        kept = set(
+            reachable(self.observed_names, lambda name: (parent for parent in sites[name].parents if parent in sites))
+        )
         kept |= {peer for name in kept for peer in self.program.by_name[name].joint}
         kept |= {self.name_of(name) for name in kept | set(self.program.guide_by_name)}
         return frozenset(site.name for site in self.program.latents if self.name_of(site.name) not in kept)
@@ -199,13 +208,8 @@ class Structure:
             known = self.program.by_name.get(site.name)
             if known is not None and known.role in _LOCAL:
                 found[self.name_of(site.name)] = self.variable(site, guide=True)
-        edges = [(parent, name) for name, variable in found.items() for parent in variable.given if parent in found]
-        order: nx.DiGraph[str] = nx.DiGraph()
-        order.add_nodes_from(found)
-        order.add_edges_from(edges)
-        place = {name: position for position, name in enumerate(found)}
-        sampled = nx.lexicographical_topological_sort(order, key=place.__getitem__)
-        return {name: found[name] for name in sampled}
+        parents = {name: [parent for parent in variable.given if parent in found] for name, variable in found.items()}
+        return {name: found[name] for name in parents_first(parents)}
 
     @cached_property
     def guided_parameters(self) -> tuple[str, ...]:
@@ -215,10 +219,11 @@ class Structure:
 
     def sampled_after(self, name: str) -> frozenset[str]:
         """The variables that the guide samples given `name`, directly or through others."""
-        graph: nx.DiGraph[str] = nx.DiGraph()
-        graph.add_nodes_from(self.guided)
-        graph.add_edges_from((parent, child) for child, variable in self.guided.items() for parent in variable.given)
-        return frozenset(nx.descendants(graph, name))
+
+        def next_to(known: str) -> list[str]:
+            return [child for child, variable in self.guided.items() if known in variable.given]
+
+        return reachable([name], next_to) - {name}
 
     def critic_reads(self, number: int) -> frozenset[str]:
         """What a critic's expression depends on, by the names that stand for the variables."""

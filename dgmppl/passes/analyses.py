@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-import networkx as nx
+from typing import TYPE_CHECKING
 
 from dgmppl.ir.analyses import degree
 from dgmppl.ir.expressions import Expression, free_names
+from dgmppl.ir.graphs import reachable
 from dgmppl.ir.program import Program, Role, Site
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 def is_affine(program: Program, expression: Expression, names: Iterable[str]) -> bool:
@@ -18,15 +21,9 @@ def is_affine(program: Program, expression: Expression, names: Iterable[str]) ->
 
 def ancestors(program: Program, expression: Expression) -> frozenset[str]:
     """Every site that an expression depends on, directly or through others, random or not."""
-    found: set[str] = set()
-    pending = list(free_names(expression) & set(program.by_name))
-    while pending:
-        name = pending.pop()
-        if name in found or name not in program.by_name:
-            continue
-        found.add(name)
-        pending.extend(program.by_name[name].parents)
-    return frozenset(found)
+    sites = program.by_name
+    starts = (name for name in free_names(expression) if name in sites)
+    return reachable(starts, lambda name: (parent for parent in sites[name].parents if parent in sites))
 
 
 def acyclic(program: Program) -> nx.DiGraph[frozenset[str]]:
@@ -34,6 +31,8 @@ def acyclic(program: Program) -> nx.DiGraph[frozenset[str]]:
 
     Nodes are sets of names.
     """
+    import networkx as nx
+
     graph: nx.DiGraph[frozenset[str]] = nx.DiGraph()
     members = [frozenset(part) for part in nx.strongly_connected_components(program.graph)]
     graph.add_nodes_from(members)
@@ -50,6 +49,8 @@ def independent(program: Program, first: Iterable[str], second: Iterable[str], g
     Chains that read each other count as one node. Sites in both sets, or in a set and in `given`, are dependent
     unless they are given. Joint sites of one potential depend on each other.
     """
+    import networkx as nx
+
     graph = acyclic(program)
     place = {name: node for node in graph for name in node}
     for site in program.sites:
@@ -71,7 +72,6 @@ def _coupling(site: Site) -> frozenset[str]:
 
 def has_observed_descendant(program: Program, name: str) -> bool:
     """Whether some observed site depends on a site; joint sites stand for each other."""
-    graph = program.graph
-    below = {name} | nx.descendants(graph, name)
+    below = reachable([name], lambda above: (child.name for child in program.children(above)))
     partners = {other for site in program.sites if site.name in below for other in site.joint}
     return any(program.by_name[other].role is Role.OBSERVED for other in below | partners)

@@ -251,6 +251,14 @@ class Annotator:
                 found="a scalar",
                 fix=f"write `{name.id}`, or mark the column `whole: true`",
             )
+        elif (behind := _behind(node.items[0])) >= whole.shape[0]:
+            self.problems.add(
+                "lag-too-long",
+                f"{shown(node)} reaches back beyond the start of {name.id!r}",
+                node.span,
+                expected=f"a lag from 1 to {whole.shape[0] - 1}",
+                found=str(behind),
+            )
         return replace(node, value=replace(name, type=whole), type=replace(whole, shape=shape))
 
     def _copy(self, node: Index, name: Name) -> Expression:
@@ -368,3 +376,11 @@ def _dtype(node: Expression, parts: list[TensorType | None]) -> Dtype:
         case Call(function=name) if name in _KEEPS_INTEGERS and integral:
             return Dtype.INTEGER
     return Dtype.REAL
+
+
+def _behind(item: Expression) -> int:
+    """The lag of an index over time: k of `t-k`, 0 of `t`."""
+    match item:
+        case Operation(operator="-", operands=(Name(), Literal(value=int(steps)))):
+            return steps
+    return 0

@@ -1,6 +1,11 @@
-"""Bijectors as declared: steps with canonical paths, repeats unrolled, inline conditioners as networks of their own."""
+"""Bijectors as declared: steps with canonical paths, repeats unrolled, inline conditioners as networks of their own.
+
+A bijector's name inside of another stands for its steps: a copy, with parameters of its own, as in `repeat`.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from dgmppl.ir.bijectors import BIJECTORS, Bijector, BijectorKind, Step
 from dgmppl.ir.expressions import Call, Expression, Literal, Name, Sequence
@@ -34,8 +39,10 @@ class _Steps:
         match value:
             case Call(function="repeat"):
                 return self.repeat(value, path)
+            case Call(function="inverse"):
+                return self.inverse(value, path)
             case Name(id=other) if other in self.scope.bijectors:
-                return self.scope.bijectors[other].steps
+                return tuple(_copied(step, other, path) for step in self.scope.bijectors[other].steps)
             case Call(function=kind) if kind in BIJECTORS:
                 return (self.step(value, BIJECTORS[kind], path),)
             case Call(function=kind) | Name(id=kind):
@@ -60,7 +67,39 @@ class _Steps:
         )
         return ()
 
+    def inverse(self, call: Call, path: str) -> tuple[Step, ...]:
+        match call.arguments:
+            case (Sequence() as body,) if not call.keywords:
+                steps = self.sequence(body, path)
+            case (body,) if not call.keywords:
+                steps = self.part(body, path)
+            case _:
+                self.scope.problems.add(
+                    "wrong-arguments",
+                    "`inverse` takes the steps that run backwards",
+                    call.span,
+                    expected="`inverse(squeeze())`",
+                    found=shown(call),
+                )
+                return ()
+        return tuple(replace(step, inverted=not step.inverted) for step in reversed(steps))
+
+    def nested(self, call: Call, kind: BijectorKind, path: str) -> tuple[Step, ...]:
+        match call.arguments:
+            case (body,) if not call.keywords:
+                return self.sequence(body, path)
+        self.scope.problems.add(
+            "wrong-arguments",
+            f"`{kind.name}` takes the steps inside of it",
+            call.span,
+            expected=f"`{kind.name}([coupling(mlp([64]), affine()), reverse()])`",
+            found=shown(call),
+        )
+        return ()
+
     def step(self, call: Call, kind: BijectorKind, path: str) -> Step:
+        if kind.nested:
+            return Step(kind.name, path, {}, steps=self.nested(call, kind, path), span=call.span)
         taken = int(kind.conditioned) + int(kind.element)
         arguments = call.arguments
         conditioner, shared = (None, None) if not kind.conditioned else self.conditioner(call, kind, path)
@@ -115,3 +154,12 @@ class _Steps:
             found=None if second is None else shown(second),
         )
         return None
+
+
+def _copied(step: Step, name: str, path: str) -> Step:
+    """A step of the bijector `name` as a step at `path` of another one."""
+    place = f"{path}{step.path.removeprefix(name)}"
+    conditioner = step.conditioner and replace(step.conditioner, name=f"{place}.conditioner")
+    element = step.element and replace(step.element, path=f"{place}.element")
+    steps = tuple(_copied(part, name, path) for part in step.steps)
+    return replace(step, path=place, conditioner=conditioner, element=element, steps=steps)

@@ -80,6 +80,8 @@ def read_options(
     for key, value in call.keywords:
         if key not in names:
             problems.unknown_argument(f"option of {what}:", key, names, call, value)
+        elif key in given:
+            problems.add("duplicate-argument", f"{key!r} of {what} is given twice", value.span or call.span)
         given[key] = value
     read: dict[str, OptionValue] = {}
     for option in options:
@@ -156,6 +158,10 @@ def _order(value: OptionValue) -> bool:
 _SIZE = (_size, "a whole number from 1 on")
 _CHECKS: Mapping[str, tuple[Callable[[OptionValue], bool], str]] = {
     "hidden": (_sizes, "a list of widths, `[256, 256]`"),
+    "channels": (lambda value: bool(value) and _sizes(value), "a list of channels, `[32, 64]`"),
+    "groups": (lambda value: value is None or _size(value), "a whole number from 1 on, or left out"),
+    "gated": (lambda value: isinstance(value, bool), "true or false"),
+    "layout": (_one_of("channels_first", "channels_last"), "channels_first or channels_last"),
     "activation": (_one_of(*ACTIVATIONS), ", ".join(ACTIVATIONS)),
     "out": (_shape, "a width, or a list of sizes"),
     "order": (_order, "raster, reverse, or a permutation as a list from 0"),

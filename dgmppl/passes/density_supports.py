@@ -119,6 +119,6 @@ def _image(density: Pushforward, program: Program, types: Mapping[str, TensorTyp
     support = REAL if base is None else base.support
     for step in reversed(steps) if density.inverse else steps:
         kind = BIJECTORS[step.kind]
-        if step.kind not in {"permute", "reverse", "squeeze"}:
-            support = kind.domain if density.inverse else kind.codomain
+        if not kind.rearranges:
+            support = kind.domain if density.inverse is not step.inverted else kind.codomain
     return support

@@ -68,7 +68,9 @@ class _Inference:
         guide = tuple(self._site(site, self.guide_types) for site in self.program.guide)
         critics = tuple(self._critic(critic) for critic in self.program.critics)
         self.problems.raise_if_any()
-        networks = {name: self.signatures.network(network) for name, network in self.program.networks.items()}
+        declared = self.program.networks.items()
+        networks = {name: self.signatures.network(network, self.problems) for name, network in declared}
+        self.problems.raise_if_any()
         return replace(
             self.program,
             sites=sites,

@@ -13,6 +13,9 @@ from dgmppl.passes.problems import Problems
 def check_observed(site: Site, column: Column, problems: Problems) -> None:
     """Check a column against its site's support: by the values where they are known, else by the declaration."""
     wanted = site.typed.support
+    if column.coded and not wanted.discrete and not column.transforms:
+        _refuse_labels(site, column, problems)
+        return
     if column.support is not None and _same(column.support, wanted):
         return
     found = str(column.support) if column.support is not None and column.lowest is None else None
@@ -31,6 +34,20 @@ def check_observed(site: Site, column: Column, problems: Problems) -> None:
     )
 
 
+def _refuse_labels(site: Site, column: Column, problems: Problems) -> None:
+    """Labels are coded by their order in the alphabet, which a continuous distribution would take for a number."""
+    known = column.levels or ()
+    shown = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
+    problems.add(
+        "data-likelihood",
+        f"the data of {site.name!r} do not fit its distribution",
+        site.span,
+        expected=f"numbers ({site.typed.support})",
+        found=f"{len(known)} labels: {shown}",
+        fix=f"use `Categorical(logits=...)` with {max(len(known), 2)} classes, or add `transform: one_hot()`",
+    )
+
+
 def _same(found: Support, wanted: Support) -> bool:
     return found.within(wanted) or (found.states == 2 and wanted == BINARY)
 
@@ -46,12 +63,12 @@ def _outside(column: Column, wanted: Support) -> str | None:
     if wanted.discrete and column.fractional is not None:
         return f"{_value(column.fractional)}, which is no integer"
     if wanted.kind == "simplex" and column.off_simplex is not None:
-        return f"the sum {column.off_simplex.value:g} in row {column.off_simplex.row}"
+        return f"the sum {column.off_simplex.value:g} in {column.off_simplex.place}"
     return None
 
 
 def _value(found: Extreme) -> str:
-    return f"the value {found.value:g} in row {found.row}"
+    return f"the value {found.value:g} in {found.place}"
 
 
 def _fix(column: Column, wanted: Support) -> str:
@@ -63,6 +80,8 @@ def _fix(column: Column, wanted: Support) -> str:
         case "binary":
             threshold = "0.5" if states is None else f"{states // 2}"
             return f"add `transform: binarize({threshold})` to the column, or use `Categorical(logits=...)`"
+        case "integer" if states is not None and low is not None and low.value == 1 and states - 1 == wanted.states:
+            return f"count from 0: `{column.name}0: {column.name} - 1` in `data`, and observe that"
         case "integer" if states is not None:
             return f"give the distribution {states} classes, as many as the data have"
         case "unit" if states is not None:

@@ -45,6 +45,8 @@ def _check_arguments(call: Call, entry: Entry, problems: Problems, sites: tuple[
     for key, value in call.keywords:
         if key not in names:
             problems.unknown_argument(f"option of {entry.name!r}:", key, names, call, value)
+        elif key in given:
+            problems.add("duplicate-argument", f"{key!r} of {entry.name!r} is given twice", value.span or call.span)
         given[key] = value
     for argument in entry.arguments:
         if argument.name in given:

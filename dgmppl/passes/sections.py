@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 
 from dgmppl.ir.densities import Density, Deterministic, Implicit, Learned, MarkovChain
 from dgmppl.ir.expressions import Call, Expression, Literal, Name, Operation, free_names, walk
@@ -17,6 +18,7 @@ from dgmppl.passes.scope import Context, Scope
 from dgmppl.passes.terms import resolve_expression
 from dgmppl.spec.syntax import Declaration, Key
 
+_SHOWN_STARTS = 4
 
 def resolve_section(section: str, declarations: tuple[Declaration, ...], scope: Scope) -> None:
     """Read a section's declarations in order; a chain's lines are read together, where its general one stands."""
@@ -213,7 +215,8 @@ def _chain(general: Declaration, starts: list[Declaration], scope: Scope, contex
 
 def _check_starts(general: Declaration, given: set[int], furthest: int, scope: Scope, context: Context) -> None:
     name = general.key.name
-    missing = sorted(set(range(furthest)) - given)
+    # A lag may be any number: only the first few starts that it asks for are looked at.
+    missing = list(islice((position for position in range(furthest) if position not in given), _SHOWN_STARTS))
     if missing and not any(own in scope.columns for own in context.own):
         scope.problems.add(
             "chain-without-start",

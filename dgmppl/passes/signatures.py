@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from dgmppl.ir.bijectors import Bijector, Step, raw_parameters, step_parameters
+from dgmppl.ir.bijectors import Bijector, Step, image, kept_and_moved, raw_parameters, scaled, step_parameters
 from dgmppl.ir.expressions import Apply
-from dgmppl.ir.networks import Head, Network
+from dgmppl.ir.networks import NETWORKS, Head, Network
 from dgmppl.ir.types import REAL, Dtype, Shape, Support, TensorType
 from dgmppl.passes.problems import Problems
 from dgmppl.passes.shapes import show
@@ -30,12 +31,15 @@ class Signatures:
     def __init__(self, networks: Mapping[str, Network]) -> None:
         self.networks = networks
         self.uses: dict[str, _Use] = {}
+        self.causal: set[str] = set()
 
     def use(
         self, node: Apply, inputs: tuple[TensorType, ...], head: str, shape: Shape, support: Support, problems: Problems
     ) -> None:
         """Record one application of a network with one of its heads."""
         self.fix(node.network, inputs, Head(head, shape, support), node.head is None, node.span, problems)
+        if node.causal:
+            self.causal.add(node.network)
 
     def fix(
         self, name: str, inputs: tuple[TensorType, ...], head: Head, single: bool, span: Span | None, problems: Problems
@@ -67,12 +71,15 @@ class Signatures:
             fix=f"declare a second network for this use, `{name}_2: {self.networks[name].kind}(...)`",
         )
 
-    def network(self, network: Network) -> Network:
-        """A network with its signature; as it is where nothing uses it."""
+    def network(self, network: Network, problems: Problems) -> Network:
+        """A network with its signature, which its kind must have; as it is where nothing uses it."""
         use = self.uses.get(network.name)
         if use is None:
             return network
-        return replace(network, inputs=use.inputs, heads=tuple(use.heads.values()))
+        heads, causal = tuple(use.heads.values()), network.name in self.causal
+        network = replace(network, inputs=use.inputs, heads=heads, causal=causal)
+        check_signature(network, problems)
+        return network
 
     # ---- networks that stand inside other constructs --------------------------------------------------------------
 
@@ -86,11 +93,42 @@ class Signatures:
     def bijector(
         self, bijector: Bijector, event: TensorType, context: tuple[TensorType, ...], problems: Problems
     ) -> Bijector:
-        """A bijector whose inline conditioners have their signatures; shared networks are recorded."""
-        steps = tuple(self._step(step, event, context, bijector, problems) for step in bijector.steps)
-        own = (step for step in steps if step.path.startswith(f"{bijector.name}."))
-        parameters = tuple(part for step in own for part in step_parameters(step, bijector.name, event.shape))
-        return replace(bijector, steps=steps, parameters=parameters)
+        """A bijector whose steps have their shapes and inline conditioners their signatures; shared ones are recorded."""
+        steps = self._steps(bijector.steps, event, event.shape, context, bijector, problems)
+        parameters = tuple(part for step in steps for part in step_parameters(step, bijector.name, step.event or ()))
+        return replace(bijector, steps=steps, parameters=parameters, event=event.shape)
+
+    def _steps(
+        self,
+        steps: tuple[Step, ...],
+        event: TensorType,
+        whole: Shape,
+        context: tuple[TensorType, ...],
+        bijector: Bijector,
+        problems: Problems,
+    ) -> tuple[Step, ...]:
+        """Steps in order, each with the shape that the ones before it have made of the event's."""
+        found, current = [], event
+        for step in steps:
+            inner = replace(current, shape=scaled(current.shape) or current.shape)
+            parts = self._steps(step.steps, inner, whole, context, bijector, problems)
+            shape = image(step, current.shape, whole)
+            if shape is None:
+                problems.add("shape-mismatch", **_misfit(step, current.shape, bijector.name))
+                return tuple(found)
+            typed = replace(step, event=shape if step.inverted else current.shape, steps=parts)
+            found.append(self._step(typed, current, context, bijector, problems))
+            current = replace(current, shape=shape)
+        if current.shape != event.shape:
+            problems.add(
+                "shape-mismatch",
+                f"the steps of {bijector.name!r} end with another shape than they begin with",
+                bijector.span,
+                expected=show(event.shape),
+                found=show(current.shape),
+                fix="undo each `squeeze()` by an `inverse(squeeze())` further on",
+            )
+        return tuple(found)
 
     def _step(
         self, step: Step, event: TensorType, context: tuple[TensorType, ...], bijector: Bijector, problems: Problems
@@ -116,28 +154,53 @@ class Signatures:
             )
             return step
         inputs, heads = conditioner_signature(step, event, context)
+        causal = step.kind == "autoregressive"
         if step.network is not None:
             for head in heads:
                 self.fix(step.network, inputs, head, False, step.span, problems)
+            if causal:
+                self.causal.add(step.network)
             return step
-        conditioner = None if step.conditioner is None else replace(step.conditioner, inputs=inputs, heads=heads)
-        return replace(step, conditioner=conditioner)
+        if step.conditioner is None:
+            return step
+        conditioner = replace(step.conditioner, inputs=inputs, heads=heads, causal=causal)
+        return replace(step, conditioner=conditioner if check_signature(conditioner, problems) else None)
+
+
+def check_signature(network: Network, problems: Problems) -> bool:
+    """Whether a network's kind has its signature, with its options; what does not fit is reported."""
+    misfits = tuple(NETWORKS[network.kind].check(network))
+    for misfit in misfits:
+        problems.add(
+            misfit.code, misfit.message, network.span, expected=misfit.expected, found=misfit.found, fix=misfit.fix
+        )
+    return not misfits
 
 
 def conditioner_signature(
     step: Step, event: TensorType, context: tuple[TensorType, ...]
 ) -> tuple[tuple[TensorType, ...], tuple[Head, ...]]:
-    """What a conditioner reads and returns: the raw parameters of the element transform, one set per element.
-
-    `coupling` reads the first floor(D/2) elements and returns those of the rest; `autoregressive` has all of both.
-    """
+    """What a conditioner reads and returns: the raw parameters of the element transform, one set per moved element."""
     assert step.element is not None
-    size = event.size
-    seen, moved = (size // 2, size - size // 2) if step.kind == "coupling" else (size, size)
+    seen, moved = kept_and_moved(step, event.size)
     heads = tuple(
         Head(name, (moved,) if count is None else (moved, count), REAL) for name, count in raw_parameters(step.element)
     )
     return (TensorType((seen,), Dtype.REAL, REAL, event.plate), *context), heads
+
+
+def _misfit(step: Step, shape: Shape, name: str) -> dict[str, Any]:
+    """A step that cannot map events of a shape, as the arguments of a diagnostic."""
+    if step.kind == "multiscale":
+        wanted = "an even number of channels (or elements), and steps that keep their shape"
+    else:
+        wanted = "[C, H, W] with C a multiple of 4" if step.inverted else "[H, W] or [C, H, W], H and W even"
+    return {
+        "message": f"{name!r} has a `{step.kind}` where an event has the shape {show(shape)}",
+        "span": step.span,
+        "expected": wanted,
+        "found": show(shape),
+    }
 
 
 def time_input(network: Network) -> TensorType:

@@ -93,6 +93,8 @@ class Proof:
 
 
 def _hull(parts: Sequence[Bounds]) -> Bounds:
+    if not parts:
+        return Bounds()
     low = min(part.low for part in parts)
     return Bounds(low, max(part.high for part in parts), above=all(part.above or part.low > low for part in parts))
 
@@ -122,7 +124,8 @@ def _divide(left: Bounds, right: Bounds) -> Bounds:
 
 
 def _square(part: Bounds) -> Bounds:
-    ends = (part.low**2, part.high**2)
+    # A float's own product overflows to infinity; its power would raise.
+    ends = (part.low * part.low, part.high * part.high)
     if part.low >= 0:
         return Bounds(ends[0], ends[1], part.above)
     return Bounds(0.0 if part.high >= 0 else ends[1], max(ends))

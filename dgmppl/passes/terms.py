@@ -32,6 +32,8 @@ _SORTS = {
     ("checked", "support"): "support", ("ode_solve", "rate"): "rate", ("observed", "x"): "column",
     ("inverse", "bijector"): "bijector",
 }  # fmt: skip
+# Parameters of functions that have a default.
+_OPTIONAL = frozenset({"axis", "rtol", "atol"})
 
 
 def resolve_expression(expression: Expression, scope: Scope, context: Context) -> Expression:
@@ -315,10 +317,15 @@ def _function_call(call: Call, function: Function, scope: Scope, context: Contex
             found=shown(call),
         )
     given = {key for key, _ in call.keywords} | set(names[: len(call.arguments)])
-    if names[0] not in given or call.splats:
-        scope.problems.add(
-            "wrong-arguments", f"{function.name!r} lacks {names[0]!r}", call.span, expected=signature(function)
-        )
+    needed = names[:1] if starred else [name for name in names if name not in _OPTIONAL]
+    missing = [name for name in needed if name not in given]
+    if missing or call.splats:
+        message = f"{function.name!r} lacks {(missing or names)[0]!r}"
+        scope.problems.add("wrong-arguments", message, call.span, expected=signature(function))
+    for key in names[: len(call.arguments)]:
+        if not starred and call.keyword(key) is not None:
+            message = f"{function.name!r} gets {key!r} twice: by place and by name"
+            scope.problems.add("duplicate-argument", message, call.span, fix="keep one")
     for key, value in call.keywords:
         if key not in names:
             scope.problems.unknown_argument(f"argument of {function.name!r}:", key, names, call, value)
@@ -327,6 +334,10 @@ def _function_call(call: Call, function: Function, scope: Scope, context: Contex
         for position, part in enumerate(call.arguments)
     )
     keywords = tuple((key, _argument(value, function, key, scope, context)) for key, value in call.keywords)
+    if function.rule == "elementwise":
+        # Operands, by whatever name they come: the passes below know them by their places.
+        named = dict(keywords)
+        arguments, keywords = (*arguments, *(named[name] for name in names[len(arguments) :] if name in named)), ()
     return replace(call, arguments=arguments, keywords=keywords)
 
 

@@ -29,6 +29,8 @@ class Score:
         status: `exact`, `bound`, `estimate`.
         particles: draws behind each value; 1 for an exact one.
         why: in words.
+        dimensions: D of a datum all of whose elements are discrete in the data's own units, dequantized ones among
+            them; the mean over the rows where some entries are missing. None where an element is continuous.
     """
 
     values: Array
@@ -36,6 +38,7 @@ class Score:
     status: str
     particles: int = 1
     why: str = ""
+    dimensions: float | None = None
 
     @property
     def mean(self) -> float:
@@ -49,16 +52,23 @@ class Score:
             float(np.std(self.values, ddof=1) / math.sqrt(self.values.size)) if self.values.size > 1 else float("nan")
         )
 
-    def to_dict(self, dimensions: int | None = None) -> dict[str, Any]:
-        """Stable JSON data; with `dimensions`, of discrete data, in bits per dimension too."""
+    @property
+    def bits_per_dim(self) -> float | None:
+        """-log p / (D ln 2) of discrete data; None where D is."""
+        return None if self.dimensions is None else -self.mean / (self.dimensions * math.log(2.0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Stable JSON data; of discrete data in bits per dimension too, with the standard error in bits."""
         error = self.standard_error
         facts: dict[str, Any] = {
             "metric": self.kind, "status": self.status, "value": self.mean,
             "standard_error": None if math.isnan(error) else error, "unit": "nats per datum",
             "rows": int(self.values.size), "particles": self.particles, "why": self.why,
         }  # fmt: skip
-        if dimensions:
-            facts["bits_per_dimension"] = -self.mean / (dimensions * math.log(2.0))
+        if self.dimensions is not None:
+            scale = self.dimensions * math.log(2.0)
+            facts["bits_per_dim"] = self.bits_per_dim
+            facts["bits_per_dim_standard_error"] = None if math.isnan(error) else error / scale
         return facts
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -89,7 +89,7 @@ def _readable(program: Program, name: str, array: Array) -> Array:
     return array if discrete else array.astype(np.float64)
 
 
-def data_group(program: Program, arrays: dict[str, Array], names: Sequence[str], rows: Array) -> xr.Dataset:
+def data_group(program: Program, arrays: Mapping[str, Array], names: Sequence[str], rows: Array) -> xr.Dataset:
     """Data columns as a group, in the data's own units where raw arrays are given; observed labels as their codes.
 
     Args:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
-from dgmppl.errors import RunError
+from dgmppl.errors import DgmpplError, RunError
 from dgmppl.ir.data import Column, DataSchema, Extreme
 from dgmppl.ir.transforms import from_dict
-from dgmppl.ir.types import Dtype, Support
+from dgmppl.ir.types import KINDS, Dtype, Support
 
 _SUPPORTS = ("support", "raw_support")
+# Beyond any data set; sizes are multiplied before anything is allocated.
+_MOST = 2**48
 _EXTREMES = ("lowest", "highest", "fractional", "off_simplex")
 
 
@@ -34,8 +36,11 @@ def from_json(data: Mapping[str, Any]) -> DataSchema:
     """
     try:
         columns = [_read_column(column) for column in data["columns"]]
+        counts = (data["rows"], *data["split_rows"].values())
+        if not all(count is None or _is_count(count) for count in counts):
+            raise ValueError("a number of rows is no count")
         return DataSchema({column.name: column for column in columns}, data["rows"], dict(data["split_rows"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, DgmpplError) as error:
         raise RunError(f"columns.json of the run is damaged: {error!r}") from error
 
 
@@ -68,7 +73,7 @@ def _array(array: Any) -> dict[str, Any]:
 def _read_column(data: Mapping[str, Any]) -> Column:
     read: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
     read["dtype"] = Dtype(data["dtype"])
-    read |= {key: Support(**data[key]) for key in _SUPPORTS if data[key] is not None}
+    read |= {key: _read_support(data[key]) for key in _SUPPORTS if data[key] is not None}
     read |= {key: Extreme(**data[key]) for key in _EXTREMES if data[key] is not None}
     transforms = []
     for stored in data["transforms"]:
@@ -76,4 +81,32 @@ def _read_column(data: Mapping[str, Any]) -> Column:
             key: np.asarray(part["values"]).reshape(part["shape"]) for key, part in stored["constants"].items()
         }
         transforms.append(from_dict({key: value for key, value in stored.items() if key != "constants"}, constants))
-    return Column(**{**read, "transforms": tuple(transforms)})
+    column = Column(**{**read, "transforms": tuple(transforms)})
+    for item in fields(column):
+        if not _fits(str(item.type), getattr(column, item.name)):
+            raise ValueError(f"{item.name} of {column.name!r} is no {item.type}")
+    return column
+
+
+def _read_support(data: Mapping[str, Any]) -> Support:
+    support = Support(**data)
+    if support.kind not in KINDS or not (support.size is None or _is_count(support.size)):
+        raise ValueError(f"there is no support {support}")
+    return support
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST
+
+
+# By annotation, whether a value is of the form that a column's field declares.
+_FORMS: dict[str, Callable[[Any], bool]] = {
+    "str": lambda value: isinstance(value, str), "bool": lambda value: isinstance(value, bool), "int": _is_count,
+    "Shape": lambda value: isinstance(value, tuple) and all(map(_is_count, value)),
+    "tuple[str, ...]": lambda value: isinstance(value, tuple) and all(isinstance(one, str) for one in value),
+}  # fmt: skip
+
+
+def _fits(annotation: str, value: Any) -> bool:
+    form = annotation.removesuffix(" | None")
+    return (value is None and form != annotation) or form not in _FORMS or _FORMS[form](value)

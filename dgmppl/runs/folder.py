@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,13 @@ from dgmppl.errors import RunError
 
 # The version of the folder's layout; it goes up when a file changes its meaning.
 VERSION = 1
+
+# Where the files of a finished run stand while a new one in the same folder is not finished.
+_ASIDE = "previous"
+_FILES = (
+    "receipt.json", "resolved.yaml", "spec.yaml", "spec.extends-*.yaml", "program.py", "columns.json", "metrics.jsonl",
+    "checkpoints", "posterior.nc", "samples.png", "report.html",
+)  # fmt: skip
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -32,8 +41,14 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> RunError:
+    """What is said where a disk is full, a folder is read-only, or a path is no place for a file."""
+    return RunError(f"{path} cannot be written: {error.strerror or error}; what was written before is untouched")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,20 +130,30 @@ class RunFolder:
         return content
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
-        """Add one line to the metrics."""
-        with self.metrics.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(record) + "\n")
+        """Add one line to the metrics.
+
+        Raises:
+            RunError: where it cannot be written; a line that was cut off is not read, and the next run drops it.
+        """
+        try:
+            with self.metrics.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise unwritable(self.metrics, error) from error
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The metrics so far; a line that a crash cut off is left out."""
+        """The metrics so far; a line that a crash cut off, and what follows it, is left out."""
         if not self.metrics.is_file():
             return []
         records = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+        for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                records.append(json.loads(line))
-            except ValueError:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
                 break
+            if not isinstance(record, dict):
+                break
+            records.append(record)
         return records
 
     def keep_metrics_until(self, step: int) -> None:
@@ -136,43 +161,100 @@ class RunFolder:
         kept = [record for record in self.read_metrics() if record.get("step", 0) <= step]
         self.write(self.metrics, "".join(json.dumps(record) + "\n" for record in kept))
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder for one writer.
+    def set_aside(self) -> None:
+        """Put the files of a run into `previous/`, so that a new run here loses nothing before it has finished.
 
         Raises:
-            RunError: another process that is alive writes to it.
+            RunError: where they cannot be moved.
         """
-        lock = self.path / ".lock"
+        aside = self.path / _ASIDE
+        try:
+            # Without its receipt and its spec the folder holds no run any more, wherever this stops.
+            for path in (path for pattern in _FILES for path in sorted(self.path.glob(pattern))):
+                aside.mkdir(exist_ok=True)
+                os.replace(path, aside / path.name)
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+
+    def drop_aside(self) -> None:
+        """Delete what `set_aside` put away."""
+        shutil.rmtree(self.path / _ASIDE, ignore_errors=True)
+
+    @property
+    def aside(self) -> Path | None:
+        """Where the run before this one stands; None where there was none, or where it has been replaced."""
+        path = self.path / _ASIDE
+        return path if path.is_dir() else None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one writer, and clear away files that a killed one left half-written.
+
+        Raises:
+            RunError: another process that is alive writes to it, or the folder cannot be written.
+        """
+        lock = self.path / _LOCK
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{self.path} cannot be made: {error.strerror or error}") from error
         _acquire(lock)
         try:
+            for left in (*self.path.glob(".*.tmp"), *self.checkpoints.glob(".*.tmp")):
+                left.unlink(missing_ok=True)
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            with suppress(OSError):
+                lock.unlink(missing_ok=True)
+
+
+_LOCK = ".lock"
+# A lock without an owner belongs to a process that is about to write its name, or was killed before it could.
+_OWNERLESS_SECONDS = 0.2
 
 
 def _acquire(lock: Path) -> None:
-    mine = f"{socket.gethostname()} {os.getpid()}"
-    for _ in range(2):
+    """Make the lock; one whose owner is dead is replaced, by exactly one of those who try."""
+    for _ in range(3):
         try:
             with lock.open("x", encoding="utf-8") as stream:
-                stream.write(mine)
+                stream.write(f"{socket.gethostname()} {os.getpid()}")
             return
         except FileExistsError:
-            owner = lock.read_text(encoding="utf-8", errors="replace")
-            if _alive(owner):
+            owner = _owner(lock)
+            if owner is not None and _alive(owner):
                 raise RunError(
                     f"{lock.parent} is being written by another run ({owner}: host, process); "
                     f"wait for it, choose another --out, or delete {lock} if that process is gone"
                 ) from None
-            lock.unlink(missing_ok=True)
+            _break(lock)
         except OSError as error:
-            raise RunError(f"{lock.parent} cannot be written: {error.strerror or error}") from error
+            raise unwritable(lock.parent, error) from error
     raise RunError(f"{lock.parent} is being written by another run")
+
+
+def _owner(lock: Path) -> str | None:
+    """Who holds a lock; None where it is gone, or stays without a name."""
+    for wait in (_OWNERLESS_SECONDS, 0.0):
+        try:
+            owner = lock.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return None
+        if owner:
+            return owner
+        time.sleep(wait)
+    return None
+
+
+def _break(lock: Path) -> None:
+    """Remove a dead owner's lock; a rename succeeds for one process alone, so that nobody removes a new one."""
+    grave = lock.with_name(f"{lock.name}.{os.getpid()}.tmp")
+    with suppress(OSError):
+        os.replace(lock, grave)
+        owner = grave.read_text(encoding="utf-8", errors="replace")
+        if owner and _alive(owner) and not lock.exists():
+            os.replace(grave, lock)
+        grave.unlink(missing_ok=True)
 
 
 def _alive(owner: str) -> bool:
@@ -184,8 +266,8 @@ def _alive(owner: str) -> bool:
         return True
     try:
         os.kill(int(process), 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:
+    except OSError:
         return True
     return True

@@ -18,8 +18,9 @@ from dgmppl.spec.yaml_reader import List, Node, Scalar, Table
 BARE = "bare"
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
-_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-_FILE = re.compile(
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Text that names a file, rather than a data set or an expression.
+FILE = re.compile(
     r".*\.(csv|tsv|txt|npz|npy|nc|h5|hdf5|arrow|feather|parquet|json|png|jpg)|[^()\[\]]*/[^()\[\]]*\w\.[A-Za-z]\w*"
 )
 _KINDS = {"values": "inline"}
@@ -38,7 +39,7 @@ def read_data(key: Scalar, value: Node, base: str) -> DataDeclaration:
     Raises:
         SpecError: all that is wrong with the entry.
     """
-    if not _NAME.fullmatch(key.text):
+    if not NAME.fullmatch(key.text):
         message = f"`{key.text}` is no name of a variable"
         raise SpecError([Diagnostic("name-form", message, key.span, expected="ASCII letters, digits and `_`")])
     match value:
@@ -70,11 +71,11 @@ def resolve_bare(declarations: tuple[DataDeclaration, ...]) -> tuple[DataDeclara
 
 def _from_text(key: Scalar, value: Scalar, base: str) -> DataDeclaration:
     text = value.text.strip()
-    if _FILE.fullmatch(text):
+    if FILE.fullmatch(text):
         fix = f"write {{file: {text}}}, with `column:` or `key:` where the file holds several"
         raise SpecError([Diagnostic("data-source", f"`{text}` looks like a file", value.span, found=text, fix=fix)])
     dotted = isinstance(value.value, str) and _DOTTED.fullmatch(text)
-    if dotted or (isinstance(value.value, str) and _NAME.fullmatch(text)):
+    if dotted or (isinstance(value.value, str) and NAME.fullmatch(text)):
         kind = "dataset" if dotted else BARE
         return DataDeclaration(key.text, kind, text, base=base, span=key.span, spans=(("dataset", value.span),))
     spans = (("expression", value.span),)

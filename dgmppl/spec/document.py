@@ -19,7 +19,7 @@ from dgmppl.spec.sections import SECTIONS, VERSION, Form, Section
 from dgmppl.spec.syntax import DataDeclaration, Declaration, Key, Setting
 from dgmppl.spec.yaml_reader import Node, Scalar, Table, compose, positions
 
-_TITLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
+TITLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def read_text(section: Section, node: Node) -> str:
     if not Text().accepts(node):
         raise wrong_type(node, section.form.value, f"`{section.name}`")
     assert isinstance(node, Scalar)
-    if section.name == "name" and not _TITLE.fullmatch(node.text):
+    if section.name == "name" and not TITLE.fullmatch(node.text):
         expected = "a letter or digit, then at most 99 letters, digits, blanks, `.`, `_` or `-`"
         raise SpecError([Diagnostic("name-form", "the name cannot name a run", node.span, expected, describe(node))])
     return node.text

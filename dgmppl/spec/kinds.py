@@ -124,12 +124,12 @@ def _scalar_expression(node: Scalar) -> Expression:
     value = node.value
     if is_null(node):
         raise wrong_type(node, "an expression", "the expression")
-    if isinstance(value, bool) or (
-        isinstance(value, (int, float)) and math.isfinite(value) and abs(value) <= MAX_INTEGER
-    ):
-        return Literal(value, span=node.span)
     if isinstance(value, (int, float)):
-        message = "the number is not finite" if not math.isfinite(value) else "the number is too large"
+        # A Python int of any length: it is compared before anything makes a float of it.
+        fits = abs(value) <= MAX_INTEGER if isinstance(value, int) else math.isfinite(value)
+        if fits:
+            return Literal(value, span=node.span)
+        message = "the number is too large" if isinstance(value, int) else "the number is not finite"
         raise SpecError([Diagnostic("expression-limits", message, node.span, expected="a finite number of 64 bits")])
     one_line = node.style == "plain" and node.span.line == node.span.end_line
     return parse(node.text, node.span, None if one_line else positions(node))
@@ -238,7 +238,7 @@ class Integer(Kind):
         raise SpecError([Diagnostic("out-of-range", "the number is out of range", node.span, self.expected, node.text)])
 
     def _schema(self) -> Schema:
-        return {"type": "integer", "minimum": self.minimum}
+        return {"type": "integer", "minimum": self.minimum, "maximum": MAX_INTEGER}
 
 
 @dataclass(frozen=True, slots=True)

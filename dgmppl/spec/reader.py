@@ -74,10 +74,20 @@ def _opened(source: Readable) -> tuple[Source, Path | None]:
     if isinstance(source, str) and ("\n" in source or _TEXT.match(source)):
         return decode(source.encode("utf-8", errors="surrogatepass"), "<text>"), None
     path = Path(source)
-    return _file(path, str(source), None), path
+    return open_file(path, str(source), None), path
 
 
-def _file(path: Path, shown: str, place: Span | None) -> Source:
+def open_file(path: Path, shown: str, place: Span | None) -> Source:
+    """The text of a file.
+
+    Args:
+        path: where it is.
+        shown: how a user wrote its path.
+        place: where it is named in a spec; None on the command line.
+
+    Raises:
+        SpecError: it cannot be read, or is no text.
+    """
     try:
         return decode(path.read_bytes(), shown)
     except (OSError, ValueError) as error:
@@ -114,7 +124,7 @@ class _Reading:
             )
             return merge(Document(source, "."), document, [])
         try:
-            base = self.follow(_file(target, str(target), place), target, here)
+            base = self.follow(open_file(target, str(target), place), target, here)
         except SpecError as error:
             self.problems += error.diagnostics
             return merge(Document(source, "."), document, [])

@@ -151,17 +151,18 @@ def _declared(declarations: tuple[Declaration, ...]) -> Iterable[tuple[str, str]
 def _settings(settings: tuple[Setting, ...]) -> Iterable[tuple[str, str]]:
     for setting in settings:
         option = setting.value
-        yield setting.key, scalar(show(option), _BLOCK) if isinstance(option, Expression) else _option(option)
+        yield setting.key, scalar(show(option), _BLOCK) if isinstance(option, Expression) else option_text(option)
 
 
-def _option(option: Option) -> str:
+def option_text(option: Option) -> str:
+    """An option's value in YAML's flow style."""
     match option:
         case _ if isinstance(option, Expression):
             return scalar(show(option))
         case dict():
-            return "{" + ", ".join(f"{scalar(key)}: {_option(part)}" for key, part in option.items()) + "}"
+            return "{" + ", ".join(f"{scalar(key)}: {option_text(part)}" for key, part in option.items()) + "}"
         case list():
-            return "[" + ", ".join(map(_option, option)) + "]"
+            return "[" + ", ".join(map(option_text, option)) + "]"
     return value(option)
 
 
@@ -170,10 +171,10 @@ def data_text(data: DataDeclaration) -> str:
     source = data.source
     if data.kind == "file" and data.base != "." and isinstance(source, str):
         source = os.path.join(data.base, source)
-    entries = [("values" if data.kind == "inline" else data.kind, _option(source))]
-    entries += [(name, _option(_placed(data, name, option))) for name, option in data.options]
+    entries = [("values" if data.kind == "inline" else data.kind, option_text(source))]
+    entries += [(name, option_text(_placed(data, name, option))) for name, option in data.options]
     if data.transform:
-        entries.append(("transform", _option(list(data.transform))))
+        entries.append(("transform", option_text(list(data.transform))))
     return "{" + ", ".join(f"{name}: {text}" for name, text in entries) + "}"
 
 

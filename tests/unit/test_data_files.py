@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dgmppl.data.files import NULLS, Arrays, FileError, Table, parse_cells, read_file
+from dgmppl.data.contents import Arrays, FileError, Table
+from dgmppl.data.files import read_file
 from dgmppl.data.sources import Library, read_source
+from dgmppl.data.text_tables import NULLS, parse_cells
 from dgmppl.errors import SpecError
 from dgmppl.spec.syntax import DataDeclaration
 
@@ -31,7 +33,7 @@ def test_csv_numbers_labels_and_gaps(tmp_path: Path) -> None:
     [
         ("a,b\n1,2\n3\n", "data-ragged", "line 3"),
         ("", "data-file-unreadable", "header"),
-        ("a,a\n1,2\n", "data-file-unreadable", "repeated"),
+        ("a,a\n1,2\n", "data-file-unreadable", "two columns named `a`"),
         ("1,2\n3,4\n", "data-file-unreadable", "numbers where the column names belong"),
     ],
 )
@@ -139,4 +141,4 @@ def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(FileError) as caught:
         read_file(tmp_path / "t.parquet")
-    assert (caught.value.code, caught.value.fix) == ("data-library", "pip install pyarrow")
+    assert (caught.value.code, caught.value.fix) == ("data-library", "pip install 'dgmppl[arrow]'")

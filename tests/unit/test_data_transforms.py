@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from dgmppl.data.encoding import encode
 from dgmppl.data.transforms import _FITTERS, fit
-from dgmppl.data.values import Values, encode
+from dgmppl.data.values import Values
 from dgmppl.errors import InternalError, SpecError
 from dgmppl.ir import transforms as ir
 from dgmppl.ir.expressions import Call, Literal

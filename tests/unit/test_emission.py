@@ -49,7 +49,15 @@ USES: dict[str, Op] = {
     "reshape": op("reshape", X, rank=1, shape=(2, 3)),
     "concat": op("concat", X, Y, axis=-1),
     "stack": op("stack", X, Y, axis=-1),
-    "concat_broadcast": op("concat_broadcast", X, Y),
+    "concat_broadcast": op("concat_broadcast", X, Y, axis=-1),
+    "stack_broadcast": op("stack_broadcast", X, Y),
+    "permute": op("permute", X, order=(1, 0), axis=-1),
+    "argmax": op("argmax", X),
+    "choose": op("choose", X, Y),
+    "steps": op("steps", X, count=3),
+    **{name: op(name, X, Y, Z) for name in ("log_forward", "smooth", "viterbi")},
+    **{name: op(name, *9 * (X,)) for name in ("log_filter", "smoother")},
+    "inverse": op("inverse", X),
     "index": op("index", X, items=(0, (1, 3, None)), rank=2),
     "take": op("take", X, Y, rank=2),
     "one_hot": op("one_hot", X, size=3),
@@ -160,10 +168,10 @@ def test_unknown_constructs_are_one_error() -> None:
         printer(TorchValues).text(op("call", X, function="zeta"))
     module = vae()
     decoder = module.program.networks["decoder"]
-    changed = {**module.program.networks, "decoder": Network("decoder", "made", {}, decoder.inputs, decoder.heads)}
+    changed = {**module.program.networks, "decoder": Network("decoder", "teleport", {}, decoder.inputs, decoder.heads)}
     module = replace(module, program=replace(module.program, networks=changed))
     for emit in EMITTERS.values():
-        with pytest.raises(UnsupportedError, match="networks of kind 'made'"):
+        with pytest.raises(UnsupportedError, match="networks of kind 'teleport'"):
             emit(module)
 
 

@@ -285,7 +285,7 @@ def test_parameters_of_a_bijector() -> None:
     assert {part.group for part in parameters} == {"g"}
     assert [(part.name, part.shape) for part in parameters] == [
         ("g.0.shift", (4,)),
-        ("g.0.scale", (4,)),
+        ("g.0.log_scale", (4,)),
         ("g.1.conditioner.layers.0.weight", (5, 2)),
         ("g.1.conditioner.layers.0.bias", (5,)),
         ("g.1.conditioner.layers.1.weight", (4, 5)),

@@ -9,6 +9,7 @@ from dgmppl.ir.emission.layout import docstring, wrap
 from dgmppl.ir.emission.module import ModulePrinter
 from dgmppl.ir.emission.values import constraint
 from dgmppl.ir.kernel import Function, Group
+from dgmppl_numpyro.emit.bijectors import EquinoxBijectors
 from dgmppl_numpyro.emit.networks import EquinoxNetworks
 from dgmppl_numpyro.emit.values import JaxValues
 
@@ -19,6 +20,7 @@ class NumPyroPrinter(ModulePrinter):
     backend = "numpyro"
     values = JaxValues
     networks = EquinoxNetworks()
+    bijectors = EquinoxBijectors()
     library = "numpyro"
     scale = "numpyro.handlers.scale"
     package = "dgmppl_numpyro"
@@ -41,9 +43,11 @@ class NumPyroPrinter(ModulePrinter):
         "eqx": "import equinox as eqx",
         "jax": "import jax",
         "jnp": "import jax.numpy as jnp",
+        "np": "import numpy as np",
         "numpyro": "import numpyro",
         "dist": "import numpyro.distributions as dist",
         "Array": "from jax import Array",
+        "lax": "from jax import lax",
         "GetAttrKey": "from jax.tree_util import GetAttrKey",
         "SequenceKey": "from jax.tree_util import SequenceKey",
         "eqx_module": "from numpyro.contrib.module import eqx_module",
@@ -63,7 +67,7 @@ class NumPyroPrinter(ModulePrinter):
         ]
 
     def _start(self, group: Group, key: str) -> str:
-        if group.kind == "network":
+        if group.name in self.classes:
             return f'"{group.name}": {self.classes[group.name]}({key})'
         (parameter,) = group.parameters
         shape, start = parameter.shape, parameter.init
@@ -91,16 +95,16 @@ class NumPyroPrinter(ModulePrinter):
         """A program of the library."""
         arguments = ", ".join(["parameters", *self.program_arguments()]).removesuffix(", *")
         body = self.program_body(function, 1)
-        head = [
-            line for group, local in self.program_groups(function) for line in wrap(self._registered(group, local), 1)
-        ]
+        groups = self.program_groups(function)
+        head = [line for group, local in groups for line in wrap(self._registered(group, local), 1)]
+        head += [line for text in self.bound((group.name, local) for group, local in groups) for line in wrap(text, 1)]
         like = ["    like = jnp.zeros(())"] if self.reads_like([*head, *body]) else []
         opening = wrap(f"def {function.name}({arguments}):")
         return [*opening, *docstring(function.doc, 1), *like, *head, *body]
 
     def _registered(self, group: Group, local: str) -> str:
         entry = f'parameters["{group.name}"]'
-        if group.kind == "network":
+        if group.name in self.classes:
             prior = self.prior(group.name)
             if prior is not None:
                 return f'{local} = programs.random_module("{group.name}", {entry}, {prior})'

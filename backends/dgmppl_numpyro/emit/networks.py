@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import pairwise
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from dgmppl.ir.emission.layout import docstring, wrap
-from dgmppl.ir.emission.networks import NetworkPrinter
+from dgmppl.ir.emission.networks import Layer, Method, NetworkPrinter
 
 
 class EquinoxNetworks(NetworkPrinter):
@@ -25,21 +24,36 @@ class EquinoxNetworks(NetworkPrinter):
         "ordered": "constraints.ordered({})", "positive_ordered": "constraints.positive_ordered({})",
     }  # fmt: skip
 
-    def head(self, name: str, widths: list[int], doc: str) -> list[str]:
-        """The class's first lines: its name, docstring and layers."""
-        pairs = list(pairwise(widths))
-        layers = ", ".join(f"networks.Linear({a}, {b}, keys[{i}])" for i, (a, b) in enumerate(pairs))
+    def opening(self, name: str, doc: str, parts: Mapping[str, Layer | tuple[Layer, ...]]) -> list[str]:
+        """The class's first lines: its name, docstring and parts."""
+        layers = [layer for part in parts.values() for layer in ((part,) if isinstance(part, Layer) else part)]
+        count = sum(layer.random for layer in layers)
+        keys = (f"keys[{number}]" for number in range(count))
+        texts = {attribute: self._part(part, keys) for attribute, part in parts.items()}
         return [
             f"class {name}(eqx.Module):",
             *docstring(doc, 1),
             "",
-            "    layers: list[networks.Linear]",
+            *(f"    {attribute}: {_annotation(part)}" for attribute, part in parts.items()),
             "",
             "    def __init__(self, key=None):",
-            f"        keys = jax.random.split(jax.random.key(0) if key is None else key, {len(pairs)})",
-            *wrap(f"self.layers = [{layers}]", 2),
+            f"        keys = jax.random.split(jax.random.key(0) if key is None else key, {count})",
+            *(line for attribute, text in texts.items() for line in wrap(f"self.{attribute} = {text}", 2)),
         ]
 
-    def signature(self, arguments: list[str]) -> str:
-        """The line that opens the method which applies the network."""
-        return f"def __call__(self, {', '.join(arguments)}):"
+    def _part(self, part: Layer | tuple[Layer, ...], keys: Iterator[str]) -> str:
+        if isinstance(part, Layer):
+            return self.constructed(part, next(keys) if part.random else "")
+        return f"[{', '.join(self.constructed(layer, next(keys) if layer.random else '') for layer in part)}]"
+
+    def signature(self, method: Method) -> str:
+        """The line that opens a method."""
+        name = "__call__" if method.name == "call" else method.name
+        return f"def {name}({', '.join(('self', *method.arguments))}):"
+
+
+def _annotation(part: Layer | tuple[Layer, ...]) -> str:
+    if isinstance(part, Layer):
+        return part.constructor
+    kinds = {layer.constructor for layer in part}
+    return f"list[{kinds.pop()}]" if len(kinds) == 1 else "list"

@@ -5,9 +5,47 @@ from __future__ import annotations
 import inspect
 
 from dgmppl.ir.emission.inline import inline
-from dgmppl_numpyro import constraints, densities, distributions, draws, elementary, networks, operations, programs
+from dgmppl_numpyro import (
+    activations,
+    attention,
+    causal,
+    constraints,
+    convolutions,
+    densities,
+    distributions,
+    draws,
+    elementary,
+    embedding,
+    kalman,
+    loops,
+    networks,
+    operations,
+    programs,
+    recurrent,
+    recursions,
+    residual,
+)
 
-_MODULES = (operations, elementary, constraints, densities, draws, networks, distributions, programs)
+_MODULES = (
+    operations,
+    elementary,
+    constraints,
+    densities,
+    draws,
+    loops,
+    recursions,
+    kalman,
+    networks,
+    activations,
+    embedding,
+    attention,
+    convolutions,
+    recurrent,
+    residual,
+    causal,
+    distributions,
+    programs,
+)
 
 
 def inlined(used: set[tuple[str, str]]) -> list[str]:

@@ -12,6 +12,7 @@ from dgmppl.ir.emission.module import ModulePrinter
 from dgmppl.ir.emission.names import identifier
 from dgmppl.ir.emission.values import constraint
 from dgmppl.ir.kernel import DensityValue, Function, Group
+from dgmppl_pyro.emit.bijectors import TorchBijectors
 from dgmppl_pyro.emit.networks import TorchNetworks
 from dgmppl_pyro.emit.values import TorchValues
 
@@ -22,6 +23,7 @@ class PyroPrinter(ModulePrinter):
     backend = "pyro"
     values = TorchValues
     networks = TorchNetworks()
+    bijectors = TorchBijectors()
     library = "pyro"
     scale = "poutine.scale"
     package = "dgmppl_pyro"
@@ -61,7 +63,7 @@ class PyroPrinter(ModulePrinter):
         return ["def initial():", *docstring(doc, 1), *wrap(f"return {{{', '.join(entries)}}}", 1)]
 
     def _start(self, group: Group) -> str:
-        if group.kind == "network":
+        if group.name in self.classes:
             return f'"{group.name}": {self.classes[group.name]}()'
         (parameter,) = group.parameters
         shape, start = parameter.shape, parameter.init
@@ -93,6 +95,7 @@ class PyroPrinter(ModulePrinter):
         groups = self.program_groups(function)
         held = [line for group, _ in groups for line in wrap(self._registered(group), 2)]
         head = [line for group, local in groups for line in wrap(f"{local} = {self._read(group)}", 2)]
+        head += [line for text in self.bound((group.name, local) for group, local in groups) for line in wrap(text, 2)]
         like = ["        like = self.like"] if self.reads_like([*head, *body]) else []
         return [
             f"class {function.name.capitalize()}(programs.LocalModule):",
@@ -113,7 +116,7 @@ class PyroPrinter(ModulePrinter):
         entry, attribute = f'parameters["{group.name}"]', f"self.{_attribute(group)}"
         if self.prior(group.name) is not None:
             return f"{attribute} = [{entry}]  # in a list: its arrays are drawn, not learned"
-        if group.kind == "network":
+        if group.name in self.classes:
             return f"{attribute} = {entry}"
         raw = self.raw_support(group)
         if raw is None or not self._constrained(group):

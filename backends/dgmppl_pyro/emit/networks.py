@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import ClassVar
 
 from dgmppl.ir.emission.layout import docstring, wrap
-from dgmppl.ir.emission.networks import NetworkPrinter
+from dgmppl.ir.emission.networks import Layer, Method, NetworkPrinter
 
 
 class TorchNetworks(NetworkPrinter):
@@ -24,20 +23,25 @@ class TorchNetworks(NetworkPrinter):
         "unit": "torch.sigmoid({})", "simplex": "torch.softmax({}, -1)", "cholesky": "networks.scale_tril({})",
         "ordered": "constraints.ordered({})", "positive_ordered": "constraints.positive_ordered({})",
     }  # fmt: skip
+    constructors: ClassVar[Mapping[str, str]] = {"networks.Linear": "nn.Linear"}
 
-    def head(self, name: str, widths: list[int], doc: str) -> list[str]:
-        """The class's first lines: its name, docstring and layers."""
-        pairs = list(pairwise(widths))
-        layers = ", ".join(f"nn.Linear({a}, {b})" for a, b in pairs)
+    def opening(self, name: str, doc: str, parts: Mapping[str, Layer | tuple[Layer, ...]]) -> list[str]:
+        """The class's first lines: its name, docstring and parts."""
         return [
             f"class {name}(nn.Module):",
             *docstring(doc, 1),
             "",
             "    def __init__(self):",
             "        super().__init__()",
-            *wrap(f"self.layers = nn.ModuleList([{layers}])", 2),
+            *(line for attribute, part in parts.items() for line in wrap(f"self.{attribute} = {self._part(part)}", 2)),
         ]
 
-    def signature(self, arguments: list[str]) -> str:
-        """The line that opens the method which applies the network."""
-        return f"def forward(self, {', '.join(arguments)}):"
+    def _part(self, part: Layer | tuple[Layer, ...]) -> str:
+        if isinstance(part, Layer):
+            return self.constructed(part)
+        return f"nn.ModuleList([{', '.join(map(self.constructed, part))}])"
+
+    def signature(self, method: Method) -> str:
+        """The line that opens a method."""
+        name = "forward" if method.name == "call" else method.name
+        return f"def {name}({', '.join(('self', *method.arguments))}):"

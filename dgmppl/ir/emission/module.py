@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar
 
 from dgmppl.ir.distributions import DISTRIBUTIONS
+from dgmppl.ir.emission.bijectors import BijectorPrinter
 from dgmppl.ir.emission.densities import sequence
 from dgmppl.ir.emission.layout import annotated, docstring, remark, spaced, wrap
 from dgmppl.ir.emission.names import RESERVED, class_names
@@ -19,9 +20,11 @@ from dgmppl.ir.kernel import (
     FLAT,
     Assign,
     Comment,
+    Define,
     Delta,
     DensityValue,
     Function,
+    FunctionDensity,
     Group,
     Module,
     Noise,
@@ -29,6 +32,7 @@ from dgmppl.ir.kernel import (
     Return,
     ReturnLoss,
     Sample,
+    Scan,
     Statement,
     Value,
     Var,
@@ -45,6 +49,7 @@ class ModulePrinter(ABC):
         backend: its name, for messages.
         values: the printer of values.
         networks: the printer of network classes.
+        bijectors: the printer of bijector classes.
         library: the module whose `sample`, `plate` a program calls.
         scale: the handler that multiplies log densities.
         imports: name -> the line that imports it, in the order in which they are printed; "" starts a new group.
@@ -57,19 +62,23 @@ class ModulePrinter(ABC):
     backend: ClassVar[str]
     values: ClassVar[type[ValuePrinter]]
     networks: ClassVar[NetworkPrinter]
+    bijectors: ClassVar[BijectorPrinter]
     library: ClassVar[str]
     scale: ClassVar[str]
     imports: ClassVar[Mapping[str, str]]
     package: ClassVar[str]
     leaf: ClassVar[str]
     constraints: ClassVar[Mapping[str, str]]
-    runtime = ("constraints", "densities", "distributions", "draws", "networks", "operations", "programs")
+    runtime = (
+        "attention", "bijectors", "causal", "constraints", "convolutions", "densities", "distributions", "draws",
+        "embedding", "kalman", "loops", "networks", "operations", "programs", "recursions", "recurrent", "residual",
+    )  # fmt: skip
 
     def __init__(self, module: Module) -> None:
         """Starts the text of a module."""
         self.module = module
         self.groups: dict[str, Group] = {group.name: group for group in module.groups}
-        self.classes = class_names(group.name for group in module.groups if group.kind == "network")
+        self.classes = class_names(group.name for group in module.groups if group.kind in _MODULES)
         self.programs = tuple(function for function in module.functions if function.kind == "program")
 
     # ---- what the libraries write differently -----------------------------------------------------------------------
@@ -144,15 +153,15 @@ class ModulePrinter(ABC):
         return [line for group in groups if group for line in ["", *group]][1:]
 
     def _blocks(self) -> Iterator[list[str]]:
-        networks = [self.module.program.networks[group.name] for group in self.module.groups if group.kind == "network"]
-        for group in self.module.groups:
-            if group.kind == "bijector":
-                span = self.module.program.bijectors[group.name].span
-                raise unsupported(f"the bijector {group.name!r}", span, self.backend)
-        for network in networks:
-            yield self.networks.lines(network, self.classes[network.name])
-        if networks:
-            table = ", ".join(f'"{network.name}": {self.classes[network.name]}' for network in networks)
+        program = self.module.program
+        for name, written in self.classes.items():
+            if name in program.networks:
+                yield self.networks.lines(program.networks[name], written)
+            else:
+                taken = self.classes.values()
+                yield from self.bijectors.blocks(program.bijectors[name], written, taken, program.networks)
+        if self.classes:
+            table = ", ".join(f'"{name}": {written}' for name, written in self.classes.items())
             yield wrap(f"NETWORKS = {{{table}}}")
         yield self.initial()
         for function in self.programs:
@@ -213,6 +222,7 @@ class ModulePrinter(ABC):
         printer = self.printer(function)
         body = [line for statement in function.body for line in self.statement(statement, printer, 1)]
         head = [self._unpacked(function, group, local) for group, local in function.groups]
+        head += self.bound(function.groups)
         columns, real = self._columns(function, printer)
         reference = self._reference(function)
         like = [f"like = {reference}"] if self.reads_like([f"    {line}" for line in real] + body) else []
@@ -241,9 +251,19 @@ class ModulePrinter(ABC):
         """A group at a function's head: a network as it is, a raw array through its bijection."""
         source = "parameters" if function.kind != "loss" else "own" if name in function.owns else "other"
         group, entry = self.groups[name], f'{source}["{name}"]'
-        if group.kind == "network" or group.support is None or group.support.kind == "real":
+        if group.support is None or group.support.kind == "real":
             return f"{local} = {entry}"
         return f"{local} = {constraint(group.support)}({entry})"
+
+    def bound(self, groups: Iterable[tuple[str, str]]) -> list[str]:
+        """The lines that put shared networks into the bijectors which read them; (group, variable) pairs."""
+        variables, bijectors = dict(groups), self.module.program.bijectors
+        shared = {
+            variables[name]: [f'"{network}": {variables[network]}' for network in bijectors[name].shared]
+            for name in variables
+            if name in bijectors
+        }
+        return [f"{local} = {local}.bind({{{', '.join(pairs)}}})" for local, pairs in shared.items() if pairs]
 
     def _reference(self, function: Function) -> str:
         """A real array at hand, for the dtype and device of new ones."""
@@ -278,12 +298,41 @@ class ModulePrinter(ABC):
                 return wrap(f"{printer.variable(site)} = {line}", indent)
             case Plate():
                 return self._plate(statement, printer, indent)
+            case Scan():
+                return self._scan(statement, printer, indent)
+            case Define(name=name, argument=argument, body=body):
+                inner = [line for part in body for line in self.statement(part, printer, indent + 1)]
+                return ["", *wrap(f"def {name}({argument}):", indent), *inner]
             case Return(values=values, names=names):
                 texts = [printer.text(value) for value in values]
                 pairs = ", ".join(f'"{name}": {text}' for name, text in zip(names, texts, strict=False))
                 return wrap(f"return {{{pairs}}}" if names else f"return {', '.join(texts)}", indent)
             case ReturnLoss(loss=loss, report=report):
                 return self._return_loss(loss, report, printer, indent)
+
+    def _scan(self, statement: Scan, printer: ValuePrinter, indent: int) -> list[str]:
+        """A local function of one step and the loop over it."""
+        carried, entering = (name for name, _ in statement.carry), (name for name, _, _ in statement.inputs)
+        head = [f"{_tuple(carried)} = carry"] if statement.carry else []
+        head += [f"{_tuple(entering)} = inputs"] if statement.inputs else []
+        body = [line for inner in statement.body for line in self.statement(inner, printer, indent + 1)]
+        updates = _tuple(map(printer.text, statement.updates), bare=False)
+        outputs = _tuple((printer.text(value) for value, _ in statement.outputs), bare=False)
+        inputs = ", ".join(f"({printer.text(value)}, {rank})" for _, value, rank in statement.inputs)
+        first = _tuple((printer.text(value) for _, value in statement.carry), bare=False)
+        ranks = _tuple((str(rank) for _, rank in statement.outputs), bare=False)
+        positions = f"range({statement.start}, {statement.start + statement.length})"
+        call = f"loops.scan({statement.name}, {first}, [{inputs}], {ranks}, {positions}"
+        call += ", reverse=True)" if statement.reverse else ")"
+        return [
+            "",
+            *wrap(f"def {statement.name}(carry, inputs, {statement.index}):", indent),
+            *(line for text in head for line in wrap(text, indent + 1)),
+            *body,
+            *wrap(f"return {updates}, {outputs}", indent + 1),
+            "",
+            *wrap(f"{_tuple(statement.targets)} = {call}", indent),
+        ]
 
     def _return_loss(
         self, loss: Value, report: tuple[tuple[str, Value], ...], printer: ValuePrinter, indent: int
@@ -294,6 +343,8 @@ class ModulePrinter(ABC):
         return [*first, *wrap(f"return {name}, state, {{{', '.join(entries)}}}", indent)]
 
     def _sample(self, statement: Sample, printer: ValuePrinter, indent: int) -> list[str]:
+        if isinstance(statement.density, FunctionDensity):
+            return self._composed(statement, statement.density, printer, indent)
         if statement.density.family == FLAT:
             flat = f'{self.library}.sample("{statement.site}", {self._improper(statement)})'
             return wrap(f"{printer.variable(statement.variable or statement.site)} = {flat}", indent)
@@ -311,6 +362,32 @@ class ModulePrinter(ABC):
         if given == target:
             return [*wrap(f"if {given} is None:", indent), *wrap(f"{target} = {call}", indent + 1)]
         return wrap(f"{target} = {call} if {given} is None else {given}", indent)
+
+    def _composed(self, statement: Sample, density: FunctionDensity, printer: ValuePrinter, indent: int) -> list[str]:
+        """A sample statement whose density is two local functions."""
+        noise = ", ".join(f'"{name}": ("{kind}", {sequence(shape)})' for name, kind, shape in density.noise)
+        arguments = [density.log_prob, density.draw, f"{{{noise}}}", sequence(density.shape)]
+        arguments.append(self.support(density.support, len(density.shape)))
+        arguments += [f"reparameterized={density.reparameterized}"]
+        instance = f"distributions.Composed({', '.join(arguments)})"
+        mask = "" if statement.mask is None else f".mask({statement.mask})"
+        given = "" if statement.observed is None else f", obs={statement.observed}"
+        target = printer.variable(statement.observed or statement.variable or statement.site)
+        return ["", *wrap(f'{target} = {self.library}.sample("{statement.site}", {instance}{mask}{given})', indent)]
+
+    def support(self, support: Support, rank: int) -> str:
+        """The library's constraint on an event of `rank` axes whose elements lie in a support."""
+        match support.kind:
+            case "binary":
+                inner, own = "dist.constraints.boolean", 0
+            case "integer" if support.size is not None:
+                inner, own = f"dist.constraints.integer_interval(0, {support.size - 1})", 0
+            case "count" | "integer":
+                inner, own = "dist.constraints.nonnegative_integer", 0
+            case kind:
+                inner = self.library_constraint(support) or "dist.constraints.real"
+                own = _EVENT_RANKS.get(kind, 0)
+        return f"dist.constraints.independent({inner}, {rank - own})" if rank > own else inner
 
     def _improper(self, statement: Sample) -> str:
         """The improper uniform on the support of a parameter."""
@@ -381,4 +458,14 @@ class ModulePrinter(ABC):
         return self.values(shapes, {}, program=True).instance(density, ())
 
 
+_EVENT_RANKS = {"simplex": 1, "ordered": 1, "positive_ordered": 1, "cholesky": 2, "correlation_cholesky": 2}
+# Kinds of groups that are objects of an emitted class.
+_MODULES = frozenset({"network", "bijector"})
 _FINITE = frozenset({"Bernoulli", "Categorical", "OneHotCategorical"})
+
+
+def _tuple(items: Iterable[str], *, bare: bool = True) -> str:
+    """Names or values as a tuple; `bare` without brackets, as assignments read best."""
+    parts = tuple(items)
+    text = f"{', '.join(parts)}{',' * (len(parts) == 1)}"
+    return text if bare and parts else f"({text})"

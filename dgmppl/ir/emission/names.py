@@ -12,13 +12,16 @@ _LIBRARIES = (
     "jax", "jnp", "math", "nn", "numpyro", "poutine", "pyro", "torch", "functools", "np", "numpy",
     "SimpleNamespace", "Linear",
 )  # fmt: skip
-_RUNTIME = ("constraints", "densities", "distributions", "draws", "networks", "operations", "programs")
+_RUNTIME = (
+    "attention", "bijectors", "causal", "constraints", "convolutions", "densities", "distributions", "draws",
+    "embedding", "loops", "kalman", "networks", "odes", "operations", "programs", "recursions", "recurrent", "residual",
+)  # fmt: skip
 _MODULE = ("NETWORKS", "NOISE", "Model", "Guide", "Program", "guide", "initial", "model", "noise")
 _ARGUMENTS = (
     "batch", "dtype", "generator", "key", "keys", "like", "name", "other", "own", "parameters", "rows", "self", "size",
     "sizes", "state", "step", "device",
 )  # fmt: skip
-_LOCALS = ("column", "leaf")
+_LOCALS = ("carry", "column", "inputs", "leaf")
 _BUILTINS = ("bool", "dict", "float", "int", "len", "list", "print", "range", "sum", "super", "tuple", "type", "zip")
 
 RESERVED: frozenset[str] = frozenset(

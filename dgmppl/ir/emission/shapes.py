@@ -10,6 +10,8 @@ from dgmppl.ir.distributions import DISTRIBUTIONS
 from dgmppl.ir.emission.tables import BINARY, STATIC
 from dgmppl.ir.kernel import (
     Assign,
+    Define,
+    DensityValue,
     Draw,
     Function,
     Module,
@@ -18,6 +20,7 @@ from dgmppl.ir.kernel import (
     Op,
     Plate,
     Sample,
+    Scan,
     Statement,
     Value,
     Var,
@@ -64,8 +67,11 @@ class Shapes:
                         self._known.pop(inner.variable or inner.site, None)
             case Sample(site=site, density=density):
                 self._known[site] = density.shape
-                if density.family == "Categorical":
+                if isinstance(density, DensityValue) and density.family == "Categorical":
                     self._integers.add(site)
+            case Scan(body=body) | Define(body=body):
+                for inner in body:
+                    self._read(inner)
             case Assign(targets=targets, value=NetworkCall(network=network)) if network in self._networks:
                 heads = self._networks[network].heads
                 self._known |= {target: head.shape for target, head in zip(targets, heads, strict=False)}

@@ -20,11 +20,15 @@ from dgmppl.ir.emission.tables import (
     UNARY,
 )
 from dgmppl.ir.kernel import (
+    BijectorCall,
     Divergence,
     Draw,
     LogProb,
     NetworkCall,
     NetworkLogPrior,
+    NetworkStart,
+    NetworkStep,
+    NoiseEntry,
     Number,
     Op,
     Value,
@@ -119,16 +123,37 @@ class ValuePrinter(DensityPrinter):
             case Op():
                 return self._operation(value)
             case NetworkCall(network=network, inputs=inputs):
-                return f"{self.groups.get(network, network)}({', '.join(map(self.text, inputs))})", ATOM
+                return f"{self._group(network)}({', '.join(map(self.text, inputs))})", ATOM
             case LogProb(density=density, value=at, elementwise=elementwise):
                 return self.log_prob(density, self.text(at), elementwise), ATOM
             case Draw(density=density, noise=noise):
-                return self.draw(density, f'noise["{noise}"]')
+                return self.draw(density, self.text(noise, ATOM))
+            case NoiseEntry(name=name):
+                return f'noise["{name}"]', ATOM
+            case BijectorCall():
+                return self._bijector(value), ATOM
+            case NetworkStart(network=network, context=context, like=like, rank=rank):
+                batch = f"batch=draws.batch({self.text(like)}, {rank})"
+                return f"{self._group(network)}.start({', '.join([*map(self.text, context), batch])})", ATOM
+            case NetworkStep(network=network, cache=cache, position=position, previous=previous):
+                parts = ", ".join(map(self.text, (cache, position, previous)))
+                return f"{self._group(network)}.step({parts})", ATOM
             case NetworkLogPrior(network=network, density=density):
                 leaves = self.leaves.format(self.groups.get(network, network))
                 return f"sum({self.log_prob(density, 'leaf', False)}.sum() for leaf in {leaves})", ATOM
             case Divergence(posterior=posterior, prior=prior):
                 return self.divergence(posterior, prior, value.span), ATOM
+
+    def _group(self, name: str) -> str:
+        return self.groups.get(name, name)
+
+    def _bijector(self, value: BijectorCall) -> str:
+        """A direction of a bijector, with its log-determinant where that is wanted."""
+        direction = "inverse" if value.inverse else "forward"
+        method = f"{direction}_and_log_det" if value.log_det else direction
+        arguments = [self.text(value.value), *map(self.text, value.context)]
+        probe = [] if value.probe is None else [f"probe={self.text(value.probe)}"]
+        return f"{self._group(value.bijector)}.{method}({', '.join([*arguments, *probe])})"
 
     def _operation(self, value: Op) -> tuple[str, int]:
         if value.name in BINARY:

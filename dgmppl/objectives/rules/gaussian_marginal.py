@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import networkx as nx
-
 from dgmppl.ir.analyses import degree
 from dgmppl.ir.densities import Density, Elementary, MarkovChain
 from dgmppl.ir.program import Program
@@ -93,6 +91,8 @@ def _applies(state: State, name: str) -> Verdict:
 
 def _component(state: State, name: str) -> tuple[str, ...]:
     """The latents of the block that share a factor with `name`, directly or through others, in generative order."""
+    import networkx as nx
+
     names, _ = _block(state)
     graph: nx.Graph[str] = nx.Graph()
     graph.add_nodes_from(names)

@@ -1,0 +1,333 @@
+"""Convolutions over images, channels first, and masked convolutions over the elements of an event."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from dgmppl_numpyro.activations import ACTIVATIONS
+from dgmppl_numpyro.embedding import Embedding
+from dgmppl_numpyro.networks import Linear
+
+Image: TypeAlias = "tuple[int, int, int]"
+Space: TypeAlias = "tuple[int, ...]"
+Cache: TypeAlias = "tuple[Array | None, Array, tuple[Array, ...]]"
+
+
+class Conv(eqx.Module):  # type: ignore[misc]
+    """A convolution of images: [N, in, H, W] -> [N, out, H', W'].
+
+    Attributes:
+        weight: [out, in, kernel, kernel], torch's layout.
+        bias: [out].
+    """
+
+    stride: int = eqx.field(static=True)
+    padding: int = eqx.field(static=True)
+    weight: Array
+    bias: Array
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, key: Array, *, stride: int, padding: int) -> None:
+        """Both uniform in +-1/sqrt(in kernel^2), as torch draws them."""
+        keys, bound = jax.random.split(key), 1.0 / math.sqrt(inputs * kernel**2)
+        shape = (outputs, inputs, kernel, kernel)
+        self.stride, self.padding = stride, padding
+        self.weight = jax.random.uniform(keys[0], shape, minval=-bound, maxval=bound)
+        self.bias = jax.random.uniform(keys[1], (outputs,), minval=-bound, maxval=bound)
+
+    def __call__(self, x: Array) -> Array:
+        """With `padding` zeros on every side."""
+        pads = [(self.padding, self.padding)] * 2
+        h = jax.lax.conv_general_dilated(x, self.weight, (self.stride, self.stride), pads)
+        return h + self.bias[:, None, None]
+
+
+class ConvTranspose(eqx.Module):  # type: ignore[misc]
+    """The transpose of a convolution of stride 2: [N, in, H, W] -> [N, out, 2 (H - 1) + kernel, 2 (W - 1) + kernel].
+
+    Attributes:
+        weight: [in, out, kernel, kernel], torch's layout.
+        bias: [out].
+    """
+
+    weight: Array
+    bias: Array
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, key: Array) -> None:
+        """Both uniform in +-1/sqrt(out kernel^2), as torch draws them."""
+        keys, bound = jax.random.split(key), 1.0 / math.sqrt(outputs * kernel**2)
+        shape = (inputs, outputs, kernel, kernel)
+        self.weight = jax.random.uniform(keys[0], shape, minval=-bound, maxval=bound)
+        self.bias = jax.random.uniform(keys[1], (outputs,), minval=-bound, maxval=bound)
+
+    def __call__(self, x: Array) -> Array:
+        """Zeros between the pixels and around them, then the convolution with the turned kernel."""
+        turned = jnp.flip(self.weight, (-2, -1)).swapaxes(0, 1)
+        pad = turned.shape[-1] - 1
+        h = jax.lax.conv_general_dilated(x, turned, (1, 1), [(pad, pad)] * 2, lhs_dilation=(2, 2))
+        return h + self.bias[:, None, None]
+
+
+class GroupNorm(eqx.Module):  # type: ignore[misc]
+    """(x - mean) / sqrt(var + 1e-5) in each group of channels, scaled and shifted by channel (Wu and He 2018).
+
+    Attributes:
+        weight, bias: [channels], one and zero at the start.
+    """
+
+    groups: int = eqx.field(static=True)
+    weight: Array
+    bias: Array
+
+    def __init__(self, groups: int, channels: int) -> None:
+        self.groups = groups
+        self.weight = jnp.ones(channels)
+        self.bias = jnp.zeros(channels)
+
+    def __call__(self, x: Array) -> Array:
+        """[N, channels, H, W] -> [N, channels, H, W]."""
+        grouped = x.reshape(x.shape[0], self.groups, -1)
+        centred = grouped - grouped.mean(-1, keepdims=True)
+        scale = jax.lax.rsqrt((centred * centred).mean(-1, keepdims=True) + 1e-5)
+        return (centred * scale).reshape(x.shape) * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+class Encoder(eqx.Module):  # type: ignore[misc]
+    """Convolutions of stride 2, each with an activation: images [.., C, H, W] -> vectors [.., features]."""
+
+    activation: str = eqx.field(static=True)
+    layers: list[Conv]
+    norms: list[GroupNorm]
+
+    def __init__(
+        self, channels: int, key: Array, *, widths: Sequence[int], kernel: int, groups: int | None, activation: str
+    ) -> None:
+        """Args: `channels` of the images; `widths`, the channels behind each convolution; `groups` of the norms."""
+        self.activation = activation
+        sizes = zip([channels, *widths], widths, jax.random.split(key, len(widths)), strict=False)
+        self.layers = [Conv(a, b, kernel, key, stride=2, padding=(kernel - 1) // 2) for a, b, key in sizes]
+        self.norms = [] if groups is None else [GroupNorm(groups, b) for b in widths]
+
+    def __call__(self, x: Array) -> Array:
+        """[.., C, H, W] -> [.., features], the last feature maps flattened channels first."""
+        h = x.reshape(-1, *x.shape[-3:])
+        for number, layer in enumerate(self.layers):
+            h = layer(h)
+            h = ACTIVATIONS[self.activation](self.norms[number](h) if self.norms else h)
+        return h.reshape(*x.shape[:-3], math.prod(h.shape[1:]))
+
+
+class Decoder(eqx.Module):  # type: ignore[misc]
+    """Transposed convolutions of stride 2 with activations between them: vectors [.., inputs] -> images [.., C, H, W].
+
+    The sides of the feature maps are those of the image, halved and rounded up for each convolution; a transposed
+    convolution gives more than twice the side, of which (kernel - 1) // 2 lines are cut off first, and the rest last.
+    """
+
+    activation: str = eqx.field(static=True)
+    cut: int = eqx.field(static=True)
+    sides: tuple[tuple[int, ...], ...] = eqx.field(static=True)
+    start: Image = eqx.field(static=True)
+    first: Linear
+    layers: list[ConvTranspose]
+    norms: list[GroupNorm]
+
+    def __init__(
+        self, inputs: int, image: Image, key: Array, *, widths: Sequence[int], kernel: int, groups: int | None,
+        activation: str,
+    ) -> None:  # fmt: skip
+        """Args: `widths`, the channels in front of each convolution; `image` (C, H, W); `groups` of the norms."""
+        keys = jax.random.split(key, len(widths) + 1)
+        self.activation = activation
+        self.cut = (kernel - 1) // 2
+        self.sides = tuple(tuple(-(-side // 2**k) for side in image[1:]) for k in range(len(widths), -1, -1))
+        self.start = (widths[0], self.sides[0][0], self.sides[0][1])
+        self.first = Linear(inputs, math.prod(self.start), keys[0])
+        sizes = zip(widths, [*widths[1:], image[0]], keys[1:], strict=True)
+        self.layers = [ConvTranspose(a, b, kernel, key) for a, b, key in sizes]
+        self.norms = [] if groups is None else [GroupNorm(groups, b) for b in widths]
+
+    def __call__(self, z: Array) -> Array:
+        """[.., inputs] -> [.., C, H, W]."""
+        h = self.first(z).reshape(-1, *self.start)
+        for number, (layer, (height, width)) in enumerate(zip(self.layers, self.sides[1:], strict=True)):
+            h = ACTIVATIONS[self.activation](self.norms[number](h) if self.norms else h)
+            h = layer(h)[..., self.cut : self.cut + height, self.cut : self.cut + width]
+        return h.reshape(*z.shape[:-1], *h.shape[-3:])
+
+
+class MaskedConv(eqx.Module):  # type: ignore[misc]
+    """A causal convolution over elements in raster order, with one or two axes: [N, in, *space] -> [N, out, *space].
+
+    Along one axis the window holds the `kernel` last elements. Over images (van den Oord et al. 2016) it has kernel //
+    2 rows above the element and its own row, of which a mask leaves what stands left. The element itself is seen
+    unless `strict` (mask A rather than B).
+
+    Attributes:
+        weight: [out, in, kernel], or [out, in, kernel // 2 + 1, kernel].
+        bias: [out].
+    """
+
+    space: Space = eqx.field(static=True)
+    taps: int = eqx.field(static=True)
+    pads: tuple[tuple[int, int], ...] = eqx.field(static=True)
+    weight: Array
+    bias: Array
+
+    def __init__(self, inputs: int, outputs: int, space: Space, kernel: int, strict: bool, key: Array) -> None:
+        """Uniform in +-1/sqrt(in * taps), where taps counts the elements that are seen."""
+        self.space = space
+        half, self.taps = kernel // 2, _taps(len(space), kernel, strict)
+        self.pads = ((half, 0), (half, half)) if len(space) == 2 else ((kernel - 1 + strict, 0),)
+        window = (half + 1, kernel) if len(space) == 2 else (kernel,)
+        keys, bound = jax.random.split(key), 1.0 / math.sqrt(inputs * self.taps)
+        self.weight = jax.random.uniform(keys[0], (outputs, inputs, *window), minval=-bound, maxval=bound)
+        self.bias = jax.random.uniform(keys[1], (outputs,), minval=-bound, maxval=bound)
+
+    def __call__(self, x: Array) -> Array:
+        """[N, in, *space] -> [N, out, *space]."""
+        h = jax.lax.conv_general_dilated(x, self._masked(), (1,) * len(self.space), self.pads)
+        return h[..., : self.space[-1]] + self.bias.reshape(-1, *(1,) * len(self.space))
+
+    def start(self, batch: tuple[int, ...]) -> Array:
+        """The input so far with the zeros around it, [.., in, *padded]."""
+        padded = (size + sum(pads) for size, pads in zip(self.space, self.pads, strict=True))
+        return jnp.zeros((*batch, self.weight.shape[1], *padded), self.weight.dtype)
+
+    def write(self, cache: Array, i: Array, x: Array) -> Array:
+        """The cache with element i, [.., in]."""
+        place = (start + pads[0] for start, pads in zip(_unravel(i, self.space), self.pads, strict=True))
+        return cache.at[(..., slice(None), *place)].set(x.astype(cache.dtype))
+
+    def read(self, cache: Array, i: Array) -> Array:
+        """The output at element i, [.., out]."""
+        rank, window = len(self.space), self.weight.shape[2:]
+        starts = (*(0 for _ in cache.shape[:-rank]), *_unravel(i, self.space))
+        seen = jax.lax.dynamic_slice(cache, starts, (*cache.shape[:-rank], *window))
+        flat = seen.reshape(*seen.shape[: -rank - 1], -1)
+        return flat @ self._masked().reshape(len(self.bias), -1).T + self.bias
+
+    def _masked(self) -> Array:
+        window = self.weight.shape[2:]
+        mask = (np.arange(math.prod(window)) < self.taps).reshape(window)
+        return jnp.where(mask, self.weight, 0.0)
+
+
+def _taps(rank: int, kernel: int, strict: bool) -> int:
+    """How many elements a window sees."""
+    return kernel if rank == 1 else kernel // 2 * kernel + kernel // 2 + (not strict)
+
+
+def _unravel(i: Array, space: Space) -> tuple[Array, ...]:
+    """The indices of element i in raster order."""
+    return (i,) if len(space) == 1 else (i // space[1], i % space[1])
+
+
+class MaskedBlock(eqx.Module):  # type: ignore[misc]
+    """h + conv(activation(h)); gated (van den Oord et al. 2016b): h + mix(tanh(a) sigmoid(b)), (a, b) = conv(h)."""
+
+    activation: str = eqx.field(static=True)
+    conv: MaskedConv
+    mix: Linear | None
+
+    def __init__(self, width: int, space: Space, kernel: int, gated: bool, activation: str, key: Array) -> None:
+        keys = jax.random.split(key)
+        self.activation = activation
+        self.conv = MaskedConv(width, 2 * width if gated else width, space, kernel, False, keys[0])
+        self.mix = Linear(width, width, keys[1]) if gated else None
+
+    def __call__(self, h: Array) -> Array:
+        """[N, width, *space] -> [N, width, *space]."""
+        return h + jnp.moveaxis(self._leave(jnp.moveaxis(self.conv(self._enter(h)), 1, -1)), -1, 1)
+
+    def start(self, batch: tuple[int, ...]) -> Array:
+        """The convolution's input so far."""
+        return self.conv.start(batch)
+
+    def step(self, cache: Array, i: Array, h: Array) -> tuple[Array, Array]:
+        """Element i alone: [.., width] -> [.., width]."""
+        cache = self.conv.write(cache, i, self._enter(h))
+        return cache, h + self._leave(self.conv.read(cache, i))
+
+    def _enter(self, h: Array) -> Array:
+        return ACTIVATIONS[self.activation](h) if self.mix is None else h
+
+    def _leave(self, h: Array) -> Array:
+        if self.mix is None:
+            return h
+        value, gate = jnp.split(h, 2, -1)
+        return self.mix(jnp.tanh(value) * jax.nn.sigmoid(gate))
+
+
+class CausalConv(eqx.Module):  # type: ignore[misc]
+    """Masked convolutions over D elements: features i depend on the elements before the i-th alone.
+
+    Windows of the first convolution leave out the element itself; those of the others hold it.
+
+    Attributes:
+        embed: the channels of an integer element, None for other numbers: one channel.
+        context: the affine map of the context that is added to every element's features, None where there is none.
+    """
+
+    space: Space = eqx.field(static=True)
+    activation: str = eqx.field(static=True)
+    embed: Embedding | None
+    context: Linear | None
+    first: MaskedConv
+    blocks: list[MaskedBlock]
+
+    def __init__(
+        self, space: Space, key: Array, *, layers: int, width: int, kernel: int, gated: bool, activation: str,
+        states: int | None = None, context: int = 0,
+    ) -> None:  # fmt: skip
+        """Args: `space`, the axes of the event; `states` of an integer element; the flattened `context`'s width."""
+        keys = jax.random.split(key, layers + 2)
+        self.space, self.activation = space, activation
+        self.embed = None if states is None else Embedding(states, width, keys[0])
+        self.context = Linear(context, width, keys[1]) if context else None
+        self.first = MaskedConv(1 if states is None else width, width, space, kernel, True, keys[2])
+        self.blocks = [MaskedBlock(width, space, kernel, gated, activation, key) for key in keys[3:]]
+
+    def __call__(self, x: Array, context: Array | None = None) -> Array:
+        """Elements [.., D] and context [.., C] -> features [.., D, width], both in the order of the visits."""
+        entered = self._enter(x)
+        h = self.first(entered.mT.reshape(-1, entered.shape[-1], *self.space))
+        h = h.reshape(*x.shape[:-1], -1, x.shape[-1])
+        given = self._given(context)
+        h = h if given is None else h + given[..., None]
+        flat = h.reshape(-1, h.shape[-2], *self.space)
+        for block in self.blocks:
+            flat = block(flat)
+        return ACTIVATIONS[self.activation](flat).reshape(h.shape).mT
+
+    def start(self, batch: tuple[int, ...], context: Array | None = None) -> Cache:
+        """The context's contribution, and each convolution's input so far."""
+        given = self._given(context)
+        batch = batch if given is None else jnp.broadcast_shapes(batch, given.shape[:-1])
+        return given, self.first.start(batch), tuple(block.start(batch) for block in self.blocks)
+
+    def step(self, cache: Cache, i: Array, previous: Array) -> tuple[Cache, Array]:
+        """Features [.., width] of the element visited i-th, given the one visited before it, [..]."""
+        given, entered, blocks = cache
+        written = self.first.write(entered, jnp.maximum(i - 1, 0), self._enter(previous))
+        entered = jnp.where(i == 0, entered, written)
+        h, new = self.first.read(entered, i), []
+        h = h if given is None else h + given
+        for block, entry in zip(self.blocks, blocks, strict=True):
+            entry, h = block.step(entry, i, h)
+            new.append(entry)
+        return (given, entered, tuple(new)), ACTIVATIONS[self.activation](h)
+
+    def _enter(self, x: Array) -> Array:
+        """[..] -> [.., channels]."""
+        return x.astype(self.first.weight.dtype)[..., None] if self.embed is None else self.embed(x)
+
+    def _given(self, context: Array | None) -> Array | None:
+        return None if self.context is None or context is None else self.context(context)

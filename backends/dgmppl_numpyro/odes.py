@@ -1,0 +1,319 @@
+"""Ordinary differential equations dx/dt = field(x, t): paths, and continuous normalizing flows.
+
+`rk4` is the classical Runge-Kutta rule with a fixed number of steps between two times: error O(steps^-4), whatever the
+tolerances. `dopri5` (Dormand and Prince 1980) and `tsit5` (Tsitouras 2011), from diffrax, choose their steps so that
+the local error of every element stays below atol + rtol |x|. All data of a batch take the same steps and the largest
+error decides, so that no datum is solved less accurately in company; in other company its solution differs within the
+tolerance.
+
+Where the tolerance cannot be met (in `MAX_STEPS`, above rounding, with finite values), the result is NaN as a whole,
+and so is its gradient: never a number of unknown accuracy.
+
+Gradients are those of the computed numbers, by automatic differentiation through the steps, of which an adaptive solver
+keeps some and recomputes the others; they are of first order only, those of `rk4` of any. With `adjoint` an adaptive
+solver keeps only the solution and solves the adjoint equation backwards (Chen et al. 2018, eq. 3 to 5): memory
+independent of the steps, gradients within the tolerance of it.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import diffrax
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from dgmppl.errors import RunError
+from dgmppl_numpyro.bijectors.base import Bijector, Shared
+
+Rate: TypeAlias = Callable[[Array, Array], Array]
+
+FIXED = ("rk4",)
+ADAPTIVE = ("dopri5", "tsit5")
+# Per solution.
+MAX_STEPS = 4096
+
+
+@dataclass(frozen=True)
+class Solver:
+    """How an equation is solved.
+
+    Attributes:
+        method: one of `FIXED` or `ADAPTIVE`.
+        rtol, atol: local error per step and element, relative and absolute; of adaptive methods.
+        steps: between two neighbouring times; of fixed methods.
+        adjoint: gradients by the adjoint equation; of adaptive methods.
+    """
+
+    method: str = "dopri5"
+    rtol: float = 1e-6
+    atol: float = 1e-6
+    steps: int = 20
+    adjoint: bool = False
+
+    def __post_init__(self) -> None:
+        if self.method not in FIXED + ADAPTIVE:
+            known = ", ".join(FIXED + ADAPTIVE)
+            raise RunError(f"the NumPyro backend has no solver {self.method}; it has {known}, from diffrax")
+
+
+def solve(
+    field: Callable[..., Array],
+    start: Array,
+    times: Array,
+    rtol: float = 1e-6,
+    atol: float = 1e-6,
+    method: str = "dopri5",
+    steps: int = 20,
+    *,
+    event: int = 1,
+    adjoint: bool = False,
+    parameters: tuple[Array, ...] = (),
+) -> Array:
+    """The path [.., T, *event] of dx/dt = field(x, t) through x(times[0]) = start.
+
+    Args:
+        field: of x [.., *event] and t, [] or [..]; batch axes that it adds are added to the path.
+        start: [.., *event].
+        times: [T], or [.., T] where data have times of their own; in order, rising or falling, ties allowed.
+        rtol: as in `Solver`.
+        atol: as in `Solver`.
+        method: as in `Solver`.
+        steps: as in `Solver`.
+        event: how many axes an event has.
+        adjoint: as in `Solver`.
+        parameters: not needed here: what a field reads is found by tracing it.
+    """
+    del parameters
+    solver = Solver(method, rtol, atol, steps, adjoint)
+    times = jnp.asarray(times, start.dtype)
+    start = _spread(start, lambda x: field(x, times[..., 0]))
+    if times.ndim == 1:
+        return jnp.moveaxis(_solution(lambda t, x: field(x, t), start, times, solver), 0, -event - 1)
+    start = _spread(start, lambda x: x + _behind(times[..., 0], event))
+    unit = jnp.arange(2, dtype=start.dtype)
+
+    def onward(state: Array, interval: tuple[Array, Array]) -> tuple[Array, Array]:
+        since, width = interval
+        state = _solution(lambda s, x: _behind(width, event) * field(x, since + s * width), state, unit, solver)[-1]
+        return state, state
+
+    late = jnp.moveaxis(times, -1, 0)
+    _, path = jax.lax.scan(onward, start, (late[:-1], jnp.diff(late, axis=0)))
+    return jnp.moveaxis(jnp.concatenate([start[None], path]), 0, -event - 1)
+
+
+def flow(
+    field: Callable[..., Array],
+    x: Array,
+    t0: float,
+    t1: float,
+    *context: Array,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    method: str = "dopri5",
+    steps: int = 20,
+    trace: str = "exact",
+    probe: Array | None = None,
+    event: int = 1,
+    adjoint: bool = False,
+    parameters: tuple[Array, ...] = (),
+) -> tuple[Array, Array]:
+    """Moves x from t0 to t1 along the field: y [.., *event] and log |det dy/dx| [..], nats.
+
+    The instantaneous change of variables (Chen et al. 2018, eq. 8): the log-determinant is the integral of the trace
+    of d field / dx along the path, solved together with it and to the same tolerance.
+
+    Args:
+        field: of x [.., *event], t [] and the context.
+        x: [.., *event].
+        t0: where x is given.
+        t1: where y is wanted; below t0 it is the inverse map.
+        *context: handed to the field.
+        rtol: as in `Solver`.
+        atol: as in `Solver`.
+        method: as in `Solver`.
+        steps: as in `Solver`.
+        trace: `exact`, one product with the Jacobian per element of the event, or `hutchinson`, one product with the
+            probe: then the log-determinant is an unbiased estimate (Grathwohl et al. 2019, eq. 7).
+        probe: noise [.., *event] with mean 0 and covariance 1; without it, every trace is exact.
+        event: how many axes an event has.
+        adjoint: as in `Solver`.
+        parameters: not needed here: what a field reads is found by tracing it.
+    """
+    del parameters
+    times = jnp.asarray([t0, t1], x.dtype)
+    x = _spread(x, lambda x: field(x, times[0], *context))
+    shape, batch = x.shape[x.ndim - event :], x.shape[: x.ndim - event]
+    size, noise = math.prod(shape), probe if trace == "hutchinson" else None
+
+    def rate(t: Array, state: Array) -> Array:
+        place = state[..., :size].reshape(batch + shape)
+        velocity, divergence = _divergence(lambda x: field(x, t, *context), place, event, noise)
+        return jnp.concatenate([velocity.reshape(*batch, size), divergence[..., None]], -1)
+
+    state = jnp.concatenate([x.reshape(*batch, size), jnp.zeros((*batch, 1), x.dtype)], -1)
+    moved = _solution(rate, state, times, Solver(method, rtol, atol, steps, adjoint))[-1]
+    return moved[..., :size].reshape(batch + shape), moved[..., size]
+
+
+def _divergence(field: Callable[[Array], Array], x: Array, event: int, probe: Array | None) -> tuple[Array, Array]:
+    """field(x) [.., *event] and the trace of its Jacobian [..], by products of it with columns e: sum_e e J e."""
+    if probe is None:
+        columns = _columns(x, event)
+        velocity, products = jax.vmap(lambda e: jax.jvp(field, (x,), (e,)), out_axes=(None, 0))(columns)
+        return velocity, (products * columns).sum((0, *range(-event, 0)))
+    column = jnp.broadcast_to(probe, x.shape)
+    velocity, product = jax.jvp(field, (x,), (column,))
+    return velocity, (product * column).sum(tuple(range(-event, 0)))
+
+
+def _columns(x: Array, event: int) -> Array:
+    """The unit vectors of the event space [D, .., *event]."""
+    shape = x.shape[x.ndim - event :]
+    size = math.prod(shape)
+    eye = jnp.eye(size, dtype=x.dtype).reshape(size, *(1,) * (x.ndim - event), *shape)
+    return jnp.broadcast_to(eye, (size, *x.shape))
+
+
+def _spread(x: Array, field: Callable[[Array], Array]) -> Array:
+    """x with the batch axes that a function of it has."""
+    return jnp.broadcast_to(x, jnp.broadcast_shapes(x.shape, jax.eval_shape(field, x).shape))
+
+
+def _behind(x: Array, event: int) -> Array:
+    """x [..] with axes for an event on the right."""
+    return x.reshape(x.shape + (1,) * event)
+
+
+# ---- solvers ---------------------------------------------------------------------------------------------------------
+
+
+def _solution(rate: Rate, state: Array, times: Array, solver: Solver) -> Array:
+    """The states at the times [T], [T, *state]."""
+    if len(times) == 1:
+        return state[None]
+    return (
+        _classical(rate, state, times, solver.steps)
+        if solver.method in FIXED
+        else _adaptive(rate, state, times, solver)
+    )
+
+
+def _classical(rate: Rate, state: Array, times: Array, steps: int) -> Array:
+    """The rule of Runge (1895) and Kutta (1901) with weights 1, 2, 2, 1."""
+
+    def onward(state: Array, interval: tuple[Array, Array]) -> tuple[Array, Array]:
+        since, width = interval
+
+        def step(state: Array, number: Array) -> tuple[Array, None]:
+            t = since + number * width
+            first = rate(t, state)
+            second = rate(t + 0.5 * width, state + 0.5 * width * first)
+            third = rate(t + 0.5 * width, state + 0.5 * width * second)
+            fourth = rate(t + width, state + width * third)
+            return state + width / 6 * (first + 2 * second + 2 * third + fourth), None
+
+        state, _ = jax.lax.scan(step, state, jnp.arange(steps, dtype=times.dtype))
+        return state, state
+
+    _, path = jax.lax.scan(onward, state, (times[:-1], jnp.diff(times) / steps))
+    return jnp.concatenate([state[None], path])
+
+
+def _adaptive(rate: Rate, state: Array, times: Array, solver: Solver) -> Array:
+    """By diffrax; times out of order make everything NaN."""
+    gaps = jnp.diff(times) * jnp.sign(times[-1] - times[0])
+    ordered = (gaps >= 0).all()
+    constant, read = jax.closure_convert(rate, times[0], state)
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, x, read: constant(t, x, *read)),
+        {"dopri5": diffrax.Dopri5, "tsit5": diffrax.Tsit5}[solver.method](),
+        t0=times[0],
+        t1=times[-1],
+        dt0=None,
+        y0=state,
+        args=read,
+        saveat=diffrax.SaveAt(ts=jnp.where(ordered, times, times[0])),
+        stepsize_controller=diffrax.PIDController(rtol=solver.rtol, atol=solver.atol, norm=_largest),
+        adjoint=_adjoint(solver) if solver.adjoint else diffrax.RecursiveCheckpointAdjoint(),
+        max_steps=MAX_STEPS,
+        throw=False,
+    )
+    solved = ordered & (solution.result == diffrax.RESULTS.successful)
+    path: Array = solution.ys * jnp.where(solved, 1.0, jnp.nan)
+    return path
+
+
+def _adjoint(solver: Solver) -> Any:
+    """The errors of parameters' gradients do not feed back into the solution (Kidger, Chen and Lyons 2021)."""
+    return diffrax.BacksolveAdjoint(
+        stepsize_controller=diffrax.PIDController(rtol=solver.rtol, atol=solver.atol, norm=diffrax.adjoint_rms_seminorm)
+    )
+
+
+def _largest(x: Array) -> Array:
+    return jnp.abs(x).max()
+
+
+# ---- the bijector ----------------------------------------------------------------------------------------------------
+
+
+class Ode(Bijector):
+    """x = z moved along a field from t = 0 to t = 1 (Chen et al. 2018; Grathwohl et al. 2019).
+
+    The log-determinant is exact to the solver's tolerance; with a probe (`probed`) it is an unbiased estimate.
+    """
+
+    arrays = ("field", "probe")
+
+    def __init__(
+        self,
+        field: Any,
+        event: int | tuple[int, ...],
+        method: str = "dopri5",
+        rtol: float = 1e-5,
+        atol: float = 1e-5,
+        steps: int = 20,
+        trace: str = "exact",
+        adjoint: bool = False,
+    ) -> None:
+        """Args: the network of (x, t, context), the event's shape, and the options of `flow`."""
+        super().__init__(event)
+        self.field = field
+        self.options = (method, rtol, atol, steps, trace, adjoint)
+        self.probe: Array | None = None
+
+    def bind(self, networks: Mapping[str, Any]) -> Bijector:
+        """The step with its network, where that is shared."""
+        if not isinstance(self.field, Shared):
+            return self
+        bound = copy.copy(self)
+        bound.field = networks[self.field.name]
+        return bound
+
+    def probed(self, probe: Array) -> Ode:
+        """The same map; where its trace is `hutchinson`, estimated by this noise [.., *event]."""
+        estimated = copy.copy(self)
+        estimated.probe = probe
+        return estimated
+
+    def push(self, z: Array, context: tuple[Array, ...]) -> tuple[Array, Array]:
+        """From t = 0 to t = 1."""
+        return self._move(z, 0.0, 1.0, context)
+
+    def pull(self, x: Array, context: tuple[Array, ...]) -> tuple[Array, Array]:
+        """From t = 1 to t = 0."""
+        return self._move(x, 1.0, 0.0, context)
+
+    def _move(self, x: Array, t0: float, t1: float, context: tuple[Array, ...]) -> tuple[Array, Array]:
+        method, rtol, atol, steps, trace, adjoint = self.options
+        return flow(
+            self.field, x, t0, t1, *context, event=len(self.event), probe=self.probe, method=method, rtol=rtol,
+            atol=atol, steps=steps, trace=trace, adjoint=adjoint,
+        )  # fmt: skip

@@ -1,0 +1,103 @@
+"""Parts of emitted causal networks: output i reads only the elements visited before the i-th.
+
+`forward` maps all elements at once; `units` and `fill` go element by element and compute every unit once, when the
+last element that it sees has come. Positions are counted in the order in which elements are visited.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MaskedLinear(nn.Linear):  # type: ignore[misc]
+    """(W * M) x + b with M_jk = [degree of input k <= degree of output j] (Germain et al. 2015, equation 13).
+
+    Degrees spread over a range evenly, unit k of n has degree first + floor(k (stop - first) / n): units are sorted by
+    degree, and those of one degree lie next to each other. Context is the first of the inputs and is never masked.
+
+    Attributes:
+        weight: W, [out, context + in].
+        bias: b, [out].
+        mask: M, [out, context + in]; not a parameter.
+        seen, degrees: ranges (first, stop) of the degrees of inputs and outputs.
+        context: width of the context.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, seen: tuple[int, int], degrees: tuple[int, int], context: int = 0
+    ) -> None:
+        """Weight and bias uniform in +-1/sqrt(context + in).
+
+        Args:
+            inputs: how many units come in, without the context.
+            outputs: how many units go out.
+            seen: (first, stop), the range of the inputs' degrees.
+            degrees: (first, stop), the range of the outputs' degrees.
+            context: width of the context.
+        """
+        super().__init__(context + inputs, outputs)
+        self.seen, self.degrees, self.context = seen, degrees, context
+        visible = spread(inputs, seen) <= spread(outputs, degrees)[:, None]
+        self.register_buffer("mask", F.pad(visible, (context, 0), value=True), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[.., context + in] -> [.., out]."""
+        return F.linear(x, self.weight * self.mask, self.bias)
+
+    def units(self, x: Tensor, i: int) -> Tensor:
+        """The outputs of degree i from the inputs up to degree i: [.., as many as there are]."""
+        rows = slice(first_unit(i, self.out_features, self.degrees), first_unit(i + 1, self.out_features, self.degrees))
+        return F.linear(x, self.weight[rows, : x.shape[-1]], self.bias[rows])
+
+    def room(self, batch: tuple[int, ...], context: Tensor | None = None) -> Tensor:
+        """The inputs that are known at first, the context; `fill` adds to them."""
+        return self.weight.new_zeros((*batch, 0)) if context is None else context.expand(*batch, context.shape[-1])
+
+    def fill(self, x: Tensor, values: Tensor, i: int) -> Tensor:
+        """The inputs below degree i, and behind them those of degree i, the first of `values`."""
+        inputs = self.in_features - self.context
+        count = first_unit(i + 1, inputs, self.seen) - first_unit(i, inputs, self.seen)
+        return torch.cat([x, values[..., :count]], -1)
+
+
+class Order(nn.Module):  # type: ignore[misc]
+    """A visiting order: the k-th entry is the raster index of the element visited k-th."""
+
+    def __init__(self, order: tuple[int, ...]) -> None:
+        """Neither the order nor its inverse is a parameter."""
+        super().__init__()
+        self.register_buffer("order", torch.tensor(order), persistent=False)
+        self.register_buffer("inverse", torch.argsort(self.order), persistent=False)
+
+    def visit(self, x: Tensor) -> Tensor:
+        """Elements [.., D] in raster order -> in the order in which they are visited."""
+        return x.index_select(-1, self.order)
+
+    def restore(self, h: Tensor) -> Tensor:
+        """Outputs [.., D, K] in visiting order -> in raster order."""
+        return h.index_select(-2, self.inverse)
+
+
+def spread(count: int, degrees: tuple[int, int]) -> Tensor:
+    """The degrees of `count` units, spread evenly over range(first, stop): ascending, [count]."""
+    first, stop = degrees
+    return first + torch.arange(count) * (stop - first) // count
+
+
+def first_unit(degree: int, count: int, degrees: tuple[int, int]) -> int:
+    """The first of `count` units that has a degree or a higher one."""
+    first, stop = degrees
+    level = min(max(degree - first, 0), stop - first)
+    return -(-count * level // (stop - first))
+
+
+def number(x: Tensor, like: Tensor) -> Tensor:
+    """Elements as the numbers that they are, in the network's precision."""
+    return x.to(like.dtype)
+
+
+def joint_batch(batch: tuple[int, ...], context: Tensor) -> tuple[int, ...]:
+    """Batch axes and those of a context [.., C], broadcast."""
+    return tuple(torch.broadcast_shapes(batch, context.shape[:-1]))

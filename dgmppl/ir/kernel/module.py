@@ -1,0 +1,112 @@
+"""What a backend prints: noise, functions, parameter groups, and the module that holds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dgmppl.ir.kernel.statements import Statement
+from dgmppl.ir.parameters import ParameterSpec
+from dgmppl.ir.program import Program
+from dgmppl.ir.types import Support
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """One array of random numbers that a function uses.
+
+    Attributes:
+        name: the key in the noise dictionary.
+        kind: `normal`, `uniform`, `gumbel`; or `library`: a key (JAX) or generator (torch) for the library's sampler.
+        shape: the event's shape.
+        particles: it has a particle axis left of the data axis.
+        plate: the axis that it varies over: `data`, a level's name, or None.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    particles: bool = False
+    plate: str | None = "data"
+
+
+@dataclass(frozen=True)
+class Function:
+    """One emitted function.
+
+    Its signature follows from its kind:
+
+    - `loss`: `loss_PLAYER(own, other, state, batch, noise, step)` -> loss, state, report;
+    - `density`: `NAME(parameters, batch)` or, with noise, `NAME(parameters, batch, noise)`;
+    - `sample`: `sample(parameters, batch, noise)`, the batch holding covariates only;
+    - `program`: `model(...)` and `guide(...)` of the library, with data columns as keyword arguments.
+
+    Attributes:
+        name: `loss_model`, `log_prob`, `elbo`, `log_weights`, `log_joint`, `encode`, `posterior`, `sample`, `prior`,
+            `decode`, `model`, `guide`.
+        kind: see above.
+        body: its statements.
+        doc: what it computes, in mathematics, with the shape of the result.
+        groups: (group, local variable) of the parameter groups that it reads; printed as the unpacking at its head:
+            a network as it is, a learned or random parameter through its constraint's bijection.
+        columns: (data column, local variable) that it reads from the batch; `x.observed` is the mask of `x`.
+        noise: the random numbers that it takes.
+        particles: how many particles its noise carries; None for no particle axis, 0 for as many as the caller wants.
+        owns: for a loss: the groups found in `own`; all others are in `other`.
+    """
+
+    name: str
+    kind: str
+    body: tuple[Statement, ...]
+    doc: str
+    groups: tuple[tuple[str, str], ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
+    noise: tuple[Noise, ...] = ()
+    particles: int | None = None
+    owns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A parameter group: a network, a bijector, one learned parameter, or one parameter with a prior.
+
+    Attributes:
+        name: the top-level name.
+        kind: `network`, `bijector`, `learned` or `prior`.
+        parameters: its arrays.
+        support: for `learned` and `prior`: the set that the value lies in; the raw value is unconstrained.
+        levels: the level index that it has a copy for, or None.
+    """
+
+    name: str
+    kind: str
+    parameters: tuple[ParameterSpec, ...]
+    support: Support | None = None
+    levels: str | None = None
+
+
+@dataclass(frozen=True)
+class Module:
+    """Everything that a backend prints.
+
+    Attributes:
+        program: the typed program.
+        heading: the docstring's lines: name, factorization, objective, its direction.
+        groups: parameter groups in order.
+        players: (name, groups that it owns, every), in the order in which they move.
+        functions: in the order in which they are printed.
+    """
+
+    program: Program
+    heading: tuple[str, ...]
+    groups: tuple[Group, ...]
+    players: tuple[tuple[str, tuple[str, ...], int], ...]
+    functions: tuple[Function, ...]
+
+    @property
+    def parameters(self) -> tuple[ParameterSpec, ...]:
+        """Every parameter under its canonical name."""
+        return tuple(parameter for group in self.groups for parameter in group.parameters)
+
+    def function(self, name: str) -> Function | None:
+        """A function by name, or None where this model has none."""
+        return next((function for function in self.functions if function.name == name), None)

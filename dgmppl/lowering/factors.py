@@ -1,0 +1,205 @@
+"""A loss taken apart: every density, divergence and assertion inside it, with the values that each was computed from.
+
+A run whose loss is not finite is explained by it: the same statements on the same numbers, their parts returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, cast
+
+from dgmppl.ir.emission.constants import folded
+from dgmppl.ir.expressions import Node
+from dgmppl.ir.kernel import (
+    Assign,
+    Divergence,
+    Draw,
+    Function,
+    LogProb,
+    NetworkCall,
+    NetworkLogPrior,
+    Number,
+    Op,
+    Return,
+    ReturnLoss,
+    Scan,
+    Statement,
+    Value,
+    Var,
+)
+from dgmppl.lowering.layout import op
+from dgmppl.source import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """One density, divergence or assertion inside a loss.
+
+    Attributes:
+        what: which it is, in words.
+        value: its value: in nats, or for an assertion the asserted value.
+        parts: (name, value) of what it was computed from: the density's parameters, and where it was evaluated.
+        draws: variables that were drawn, and that it depends on directly.
+        columns: data columns likewise.
+        groups: parameter groups likewise.
+        per_row: the last axis of its value is that of the data.
+        span: the place of its site.
+    """
+
+    what: str
+    value: Value
+    parts: tuple[tuple[str, Value], ...]
+    draws: tuple[str, ...]
+    columns: tuple[str, ...]
+    groups: tuple[str, ...]
+    per_row: bool
+    span: Span | None
+
+
+def factors_of(loss: Function) -> tuple[Factor, ...]:
+    """The factors of a loss, in the order in which they are evaluated; each one once."""
+    reader = _Reader(loss)
+    found: dict[tuple[str, Node], Factor] = {}
+    for statement in loss.body:
+        for node in _roots(statement):
+            for inner in walk(node):
+                said = _described(inner)
+                if said is not None:
+                    found.setdefault((said[0], inner), reader.factor(inner, *said))
+    return tuple(found.values())
+
+
+def probe(loss: Function, factors: tuple[Factor, ...], step: int) -> Function:
+    """The loss as a density function `factors` that returns its parts at a step.
+
+    Returns:
+        A function of (parameters, batch, noise); the result's entries are `N` for the value of the factor number N,
+        `N.NAME` for those of its parts that are no constants, and `=NAME` for each of `variables`.
+    """
+    entries: dict[str, Value] = {f"={name}": Var(name) for name in variables(loss)}
+    for number, factor in enumerate(factors):
+        entries[str(number)] = factor.value
+        entries |= {f"{number}.{name}": value for name, value in factor.parts if not isinstance(folded(value), Number)}
+    statements = [_at_step(one, step) for one in loss.body if not isinstance(one, ReturnLoss)]
+    values = tuple(_at_step(value, step) for value in entries.values())
+    doc = "the factors of the loss, and what they were computed from."
+    return replace(
+        loss, name="factors", kind="density", body=(*statements, Return(values, tuple(entries))), doc=doc, owns=()
+    )
+
+
+def single_loss(loss: Function, factor: Factor, name: str) -> Function:
+    """`loss_NAME`: the mean of one factor alone, for its gradient."""
+    statements = tuple(one for one in loss.body if not isinstance(one, ReturnLoss))
+    end = ReturnLoss(op("mean_all", factor.value), ())
+    return replace(loss, name=f"loss_{name}", body=(*statements, end), doc=f"the mean of a {factor.what} alone.")
+
+
+def walk(value: object) -> Iterator[Node]:
+    """A value and all that it is made of, innermost first."""
+    if isinstance(value, tuple):
+        for part in value:
+            yield from walk(part)
+    elif isinstance(value, Node):
+        for item in fields(value):
+            yield from walk(getattr(value, item.name))
+        yield value
+
+
+def _roots(statement: Statement) -> tuple[Node, ...]:
+    match statement:
+        case Assign():
+            return (statement.value,)
+        case ReturnLoss():
+            return (statement.loss,)
+        case _:
+            return ()
+
+
+def variables(loss: Function) -> list[str]:
+    """Variables that hold a draw, or what a network gave."""
+    given = [one for one in loss.body if isinstance(one, Assign) and isinstance(_bare(one.value), Draw | NetworkCall)]
+    return [name for one in given for name in one.targets]
+
+
+def _bare(value: Value) -> Value:
+    """A value without the operations that change its gradient alone."""
+    while isinstance(value, Op) and value.name in ("stop", "scale_gradient"):
+        value = value.operands[0]
+    return value
+
+
+def _described(node: Node) -> tuple[str, tuple[tuple[str, Value], ...], bool] | None:
+    """What a node is called, its parts, and whether it has one number per row; None for what is no factor."""
+    match node:
+        case LogProb(density=density, value=value, elementwise=elementwise):
+            return "log density", (*density.parameters, ("value", value)), not elementwise
+        case Divergence(posterior=posterior, prior=prior):
+            both = (("q", posterior), ("p", prior))
+            return "KL divergence", tuple((f"{q} {name}", v) for q, one in both for name, v in one.parameters), True
+        case NetworkLogPrior(density=density):
+            return "log prior of the weights", density.parameters, False
+        case Op(name="low_rank_normal", operands=operands):
+            return "log marginal", tuple(zip(("value", "loc", "loading", "variance"), operands, strict=True)), True
+        case Op(name="checked", operands=(asserted,)):
+            return f"{ASSERTION}{node.option('support')}", (("value", asserted),), False
+        case _:
+            return None
+
+
+# What an assertion's name begins with; the set that the value has to lie in follows.
+ASSERTION = "assertion that it is "
+
+
+class _Reader:
+    """What each variable of a loss stands for."""
+
+    def __init__(self, loss: Function) -> None:
+        self.columns = {local: column for column, local in loss.columns}
+        self.groups = {local: group for group, local in loss.groups}
+        self.made: dict[str, Assign | Scan] = {}
+        for one in loss.body:
+            if isinstance(one, Assign | Scan):
+                self.made |= dict.fromkeys(one.targets, one)
+
+    def factor(self, node: Node, what: str, parts: tuple[tuple[str, Value], ...], per_row: bool) -> Factor:
+        """A factor, with what it depends on directly: behind a draw, nothing is followed."""
+        seen: dict[str, str] = {}
+        for _, value in parts:
+            self._follow(value, seen)
+        kinds = [tuple(name for name, kind in seen.items() if kind == wanted) for wanted in ("draw", "column", "group")]
+        return Factor(what, cast(Value, node), parts, kinds[0], kinds[1], kinds[2], per_row, node.span)
+
+    def _follow(self, value: object, seen: dict[str, str]) -> None:
+        for node in walk(value):
+            if isinstance(node, NetworkCall) or (isinstance(node, Var) and node.name in self.groups):
+                name = node.network if isinstance(node, NetworkCall) else node.name
+                seen.setdefault(self.groups.get(name, name), "group")
+            elif isinstance(node, Var) and node.name in self.columns:
+                seen.setdefault(self.columns[node.name], "column")
+            elif isinstance(node, Var):
+                self._follow_variable(node.name, seen)
+
+    def _follow_variable(self, name: str, seen: dict[str, str]) -> None:
+        made = self.made.get(name)
+        if isinstance(made, Assign) and not isinstance(_bare(made.value), Draw):
+            self._follow(made.value, seen)
+        elif isinstance(made, Assign):
+            seen.setdefault(name, "draw")
+
+
+def _at_step(item: Any, step: int) -> Any:
+    """A statement or value in which the schedules have the numbers of a step."""
+    if isinstance(item, tuple):
+        return tuple(_at_step(part, step) for part in item)
+    if isinstance(item, Op) and item.name == "schedule":
+        return Number(_linear(dict(item.options), step))
+    if isinstance(item, Node | Assign | Scan):
+        return replace(item, **{one.name: _at_step(getattr(item, one.name), step) for one in fields(item)})
+    return item
+
+
+def _linear(options: Mapping[str, Any], step: int) -> float:
+    start, end = float(options["start"]), float(options["end"])
+    return start + (end - start) * min(step / max(int(options["steps"]), 1), 1.0)

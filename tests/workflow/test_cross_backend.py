@@ -1,0 +1,74 @@
+"""A run folder is the same model on both backends: written by one and loaded by the other, its densities agree.
+
+Every spec of the zoo that is lowered takes part, at parameters moved off their start. A bound is compared as its log
+importance weights on the same random numbers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dgmppl as dg
+from dgmppl.api.fitted import Fit
+from dgmppl.compiler import backend_support, compile_spec
+from tests.support import SPECS, noise_for, start
+
+# float32 sums over hundreds of terms; float64 leaves the rounding of one.
+TOLERANCE = {"float32": 1e-5, "float64": 1e-9}
+DIRECTIONS = {"float32": ("numpyro", "pyro"), "float64": ("pyro", "numpyro")}
+ROWS, PARTICLES = 64, 3
+
+
+def lowered() -> list[str]:
+    """The zoo's specs that both backends have a program for."""
+    names = sorted(path.stem for path in SPECS.glob("*.yaml"))
+    return [
+        name
+        for name in names
+        if all(one is True for one in backend_support(compile_spec(SPECS / f"{name}.yaml")).values())
+    ]
+
+
+def density(fit: Fit) -> np.ndarray:
+    """log p of the first rows, or their log weights on shared random numbers, nats."""
+    executable, whole = fit.program.compiled.executable, fit.batch()
+    batch = whole.take(fit.program.compiled.program, slice(0, ROWS))
+    if executable.has("log_prob"):
+        return executable.call("log_prob", fit.parameters, batch.arrays, rows=batch.rows)["value"]
+    function = fit.program.compiled.module.function("log_weights")
+    assert function is not None
+    noise = noise_for(function, batch.rows, PARTICLES)
+    called = executable.call(
+        "log_weights", fit.parameters, batch.arrays, noise=noise, particles=PARTICLES, rows=batch.rows
+    )
+    return called["value"]
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("name", lowered())
+def test_a_run_has_the_same_density_on_the_other_backend(tmp_path: Path, name: str, precision: str) -> None:
+    here, there = DIRECTIONS[precision]
+    program = dg.compile(SPECS / f"{name}.yaml", backend=here, overrides=[f"train.precision={precision}"])
+    fitted = program.at({key: value.astype(precision) for key, value in start(program.compiled).items()})
+    fitted.save(tmp_path / "run")
+    loaded = dg.load(tmp_path / "run", backend=there)
+    assert loaded.program.backend == there
+    for key, value in fitted.parameters.items():
+        assert loaded.parameters[key].dtype == np.dtype(precision)
+        np.testing.assert_array_equal(loaded.parameters[key], value)
+    one, other = density(fitted), density(loaded)
+    assert np.isfinite(one).all()
+    np.testing.assert_allclose(one, other, rtol=TOLERANCE[precision], atol=TOLERANCE[precision])
+
+
+def test_a_changed_parameter_is_seen_by_the_comparison(tmp_path: Path) -> None:
+    """The comparison above can fail: a thousandth of one parameter is far outside its tolerance."""
+    program = dg.compile(SPECS / "gmm.yaml", backend="pyro")
+    values = {key: value.astype("float64") for key, value in start(program.compiled).items()}
+    moved = {**values, "loc": values["loc"] * 1.001}
+    program.at(moved).save(tmp_path / "run")
+    one, other = density(program.at(values)), density(dg.load(tmp_path / "run", backend="numpyro"))
+    assert np.abs(one - other).max() > 1e-4
