@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dgmppl_pyro import causal
+
 # Multiply-adds below which the detour through Python costs more than oneDNN's faster product saves.
 _WORTHWHILE = 1 << 21
 
@@ -23,8 +25,7 @@ def accelerate(network: nn.Module) -> nn.Module:
     """The network itself, whose linear layers compute by `linear` on the machines where that is faster."""
     if slow_mkl():
         for layer in network.modules():
-            if type(layer) is nn.Linear:
-                layer.__class__ = Linear
+            layer.__class__ = _FASTER.get(type(layer), type(layer))
     return network
 
 
@@ -34,6 +35,17 @@ class Linear(nn.Linear):  # type: ignore[misc]
     def forward(self, x: Tensor) -> Tensor:
         """Maps x [..., in] to [..., out]."""
         return linear(x, self.weight, self.bias)
+
+
+class MaskedLinear(causal.MaskedLinear):
+    """The masked linear layer of causal networks, computed by `linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps x [..., in] to [..., out]."""
+        return linear(x, self.masked_weight(), self.bias)
+
+
+_FASTER: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: Linear, causal.MaskedLinear: MaskedLinear}
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

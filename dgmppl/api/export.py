@@ -13,6 +13,7 @@ from dgmppl.api.fitted import Fit
 from dgmppl.api.given import found_in
 from dgmppl.data.contents import FileError, Table
 from dgmppl.data.files import read_files
+from dgmppl.data.sources import split_argument
 from dgmppl.errors import RunError
 from dgmppl.results.tables import columns, to_text
 
@@ -78,7 +79,7 @@ def _write_parquet(path: Path, table: dict[str, Array]) -> None:
 
 
 def read_columns(fit: Fit, given: Sequence[str]) -> dict[str, Any]:
-    """`NAME=FILE` arguments as columns; a single FILE with a table, or an archive, gives all columns that it has.
+    """`NAME=FILE` or `NAME=FILE:key` arguments as columns; a single FILE gives all columns that it has.
 
     A variable is found under its own name, or under the table columns or the key that the spec selects.
 
@@ -89,17 +90,26 @@ def read_columns(fit: Fit, given: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for argument in given:
         name, mark, path = argument.partition("=")
-        entries = _read(Path(path if mark else argument))
         if mark:
-            chosen = found_in(program, [one for one in declarations if one.name == name], entries)
-            if not chosen and len(entries) != 1:
-                raise RunError(f"{path} holds {', '.join(map(str, entries))}, none of which is {name!r}")
-            found[name] = chosen.get(name, next(iter(entries.values())))
-        elif None in entries:
-            found[_only(fit)] = entries[None]
-        else:
-            found |= found_in(program, declarations, entries)
+            found[name] = _named(fit, name, path)
+            continue
+        entries = _read(Path(argument))
+        found |= {_only(fit): entries[None]} if None in entries else found_in(program, declarations, entries)
     return found
+
+
+def _named(fit: Fit, name: str, argument: str) -> Any:
+    """The array that `FILE` or `FILE:key` gives to a variable."""
+    path, key = split_argument(argument)
+    entries = _read(Path(path))
+    if key is None:
+        declared = [one for one in fit.program.compiled.spec.data if one.name == name]
+        chosen = found_in(fit.program.compiled.program, declared, entries)
+        if chosen or len(entries) == 1:
+            return chosen.get(name, next(iter(entries.values())))
+    elif key in entries:
+        return entries[key]
+    raise RunError(f"{path} holds {', '.join(map(str, entries))}, none of which is {key or name!r}")
 
 
 def _read(path: Path) -> dict[Any, Array]:

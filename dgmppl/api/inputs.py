@@ -20,6 +20,7 @@ from dgmppl.data.encoding import ValuesError, encode, numbers, position_text
 from dgmppl.data.frames import array_of
 from dgmppl.data.load import Deferred
 from dgmppl.data.rowwise import RowwiseError, evaluate
+from dgmppl.data.text_tables import is_number
 from dgmppl.data.values import Values, first, violations
 from dgmppl.errors import InternalError, RunError
 from dgmppl.ir import transforms
@@ -160,11 +161,19 @@ def _values(
         expected = "[rows" + "".join(f", {size}" for size in column.raw_shape) + "]"
         raise RunError(f"{column.name} has shape {list(values.array.shape)}, expected {expected}")
     if values.labels is not None and not column.coded:
-        raise RunError(f"{column.name}: row 1 holds the label {values.labels[values.array.flat[0]]!r}, not a number")
+        raise _label_among_numbers(column, values, values.labels)
     if values.observed is not None and not column.missing:
         where = position_text(np.argwhere(~values.observed)[0].tolist(), column.fields)
         raise RunError(f"{column.name}: {where} is missing, and the model was compiled for complete data; drop the row")
     return values
+
+
+def _label_among_numbers(column: Column, values: Values, labels: Sequence[str]) -> RunError:
+    """The first label that is no number in words; the first one where all are."""
+    odd = np.array([not is_number(label) for label in labels])
+    wrong = first(values.array, lambda part: odd[part]) or (0,) * values.array.ndim
+    found = labels[values.array[wrong]]
+    return RunError(f"{column.name}: {position_text(wrong, column.fields)} holds the label {found!r}, not a number")
 
 
 def _computed(column: Column, declaration: DataDeclaration, seen: Mapping[str, Values]) -> Values | None:

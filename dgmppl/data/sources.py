@@ -135,14 +135,21 @@ def read_argument(declaration: DataDeclaration, text: str, library: Library) -> 
     Raises:
         SpecError: where the file cannot be read or lacks what is selected.
     """
-    name, _, key = text.rpartition(":")
-    # A colon may also be part of a path, and stands after the letter of a Windows drive.
-    if len(name) < 2 or not key or set(key) & set("/\\") or Path(text).exists():
+    name, key = split_argument(text)
+    if key is None:
         return read_path(declaration, text, library)
     content = _content(declaration, name, library)
     kept = tuple((option, value) for option, value in declaration.options if option not in _SELECTING)
     selection = ("key", key) if isinstance(content, Arrays) else _column_option(key)
     return select(replace(declaration, options=(*kept, selection)), name, content)
+
+
+def split_argument(text: str) -> tuple[str, str | None]:
+    """`FILE:key` as its parts; the key is None for a plain path, of which a colon may be part."""
+    name, _, key = text.rpartition(":")
+    # A single letter before the colon is a Windows drive.
+    plain_path = len(name) < 2 or not key or set(key) & set("/\\") or Path(text).exists()
+    return (text, None) if plain_path else (name, key)
 
 
 def _column_option(key: str) -> tuple[str, Any]:

@@ -61,9 +61,9 @@ def linear_gaussian(scope: Scope, term: LogIntegral, *, latent: bool = False) ->
         means, variances = zip(*(_normal(scope, site) for site in children), strict=True)
         mean = scope.assign("mean", joined(list(means)))
         variance = joined(list(variances))
-        affine = [(site.name, *affine(scope, value, f"{site.name}_", size)) for site, value in points if latent]
+        maps = [(site.name, *affine(scope, value, f"{site.name}_", size)) for site, value in points if latent]
         offset, loading = affine(scope, mean, "", size)
-    return LinearGaussian(joined(observed), offset, loading, variance, tuple(affine))
+    return LinearGaussian(joined(observed), offset, loading, variance, tuple(maps))
 
 
 def _points(scope: Scope, latents: list[Site], size: int) -> list[tuple[Site, Lowered]]:
@@ -136,7 +136,7 @@ def joined(parts: list[Lowered]) -> Lowered:
 def affine(scope: Scope, value: Lowered, prefix: str, size: int) -> tuple[Lowered, Lowered]:
     """(f(0), [f(e_1) - f(0), ..., f(e_n) - f(0)]) from the values on the left axis."""
     if not isinstance(value.value, Var):
-        raise InternalError("an affine map has to be a variable")
+        value = scope.assign(f"{prefix}points", value)
     value = replace(value, axes=value.axes - {POINTS})
     offset = scope.assign(f"{prefix}offset", value.with_value(op("leading", value.value, item=0)))
     shifted = op("sub", op("leading", value.value, item=(1, None)), offset.value)

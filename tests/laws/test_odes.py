@@ -262,7 +262,7 @@ def test_times_may_rise_fall_tie_and_differ_between_data(backend: str, method: s
 
     def solve(start: Any, times: Any) -> Any:
         return odes(backend).solve(
-            lambda x, t: x @ array(backend, MATRIX).T, start, times, rtol=TOLERANCE, atol=TOLERANCE, method=method
+            lambda x, _: x @ array(backend, MATRIX).T, start, times, rtol=TOLERANCE, atol=TOLERANCE, method=method
         )
 
     exact = np.stack([[expm(MATRIX * (t - row[0])) @ start for t in row] for row in times])
@@ -285,7 +285,7 @@ def test_batch_axes_of_a_field_join_the_path(backend: str, method: str) -> None:
     rates = np.array([[0.5], [-1.0]])[:, None]
     path = run(
         backend,
-        lambda start, times, rates: odes(backend).solve(lambda x, t: rates * x, start, times, method=method),
+        lambda start, times, rates: odes(backend).solve(lambda x, _: rates * x, start, times, method=method),
         np.ones((3, 1)),
         np.array([0.0, 1.0]),
         rates,
@@ -296,7 +296,7 @@ def test_batch_axes_of_a_field_join_the_path(backend: str, method: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_one_time_is_the_start(backend: str) -> None:
-    path = run(backend, lambda x, t: odes(backend).solve(lambda x, t: x * x, x, t), np.array([2.0]), np.array([1.0]))
+    path = run(backend, lambda x, t: odes(backend).solve(lambda x, _: x * x, x, t), np.array([2.0]), np.array([1.0]))
     np.testing.assert_array_equal(path, [[2.0]])
 
 
@@ -333,7 +333,7 @@ def test_what_cannot_be_solved_is_nan_with_its_gradient(backend: str, adjoint: b
     """dx/dt = x^2 from 1 has a pole at t = 1."""
 
     def end(x: Any) -> Any:
-        return odes(backend).solve(lambda x, t: x * x, x, array(backend, [0.0, 0.5, 2.0]), adjoint=adjoint).sum()
+        return odes(backend).solve(lambda x, _: x * x, x, array(backend, [0.0, 0.5, 2.0]), adjoint=adjoint).sum()
 
     assert np.isnan(run(backend, end, np.ones(1)))
     assert np.isnan(slope(backend, end, np.ones(1))).all()
@@ -342,7 +342,7 @@ def test_what_cannot_be_solved_is_nan_with_its_gradient(backend: str, adjoint: b
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_times_out_of_order_are_nan(backend: str) -> None:
     path = run(
-        backend, lambda x, t: odes(backend).solve(lambda x, t: -x, x, t), np.ones(1), np.array([0.0, 0.5, 0.2, 1.0])
+        backend, lambda x, t: odes(backend).solve(lambda x, _: -x, x, t), np.ones(1), np.array([0.0, 0.5, 0.2, 1.0])
     )
     assert np.isnan(path).all()
 
@@ -353,15 +353,15 @@ def test_too_many_steps_are_nan(backend: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch_odes, "MAX_EVALUATIONS", 300)
     monkeypatch.setattr(jax_odes, "MAX_STEPS", 50)
     turn = array(backend, [[0.0, 2000 * np.pi], [-2000 * np.pi, 0.0]])
-    path = run(backend, lambda x, t: odes(backend).solve(lambda x, t: x @ turn, x, t), np.ones(2), np.arange(2.0))
+    path = run(backend, lambda x, t: odes(backend).solve(lambda x, _: x @ turn, x, t), np.ones(2), np.arange(2.0))
     assert np.isnan(path).all()
 
 
 def test_an_unknown_solver_is_named() -> None:
     with pytest.raises(RunError, match="the Pyro backend has no solver tsit5; it has rk4, dopri5"):
-        torch_odes.solve(lambda x, t: x, torch.ones(1), torch.arange(2.0), method="tsit5")
+        torch_odes.solve(lambda x, _: x, torch.ones(1), torch.arange(2.0), method="tsit5")
     with pytest.raises(RunError, match="the NumPyro backend has no solver euler"):
-        jax_odes.solve(lambda x, t: x, jnp.ones(1), jnp.arange(2.0), method="euler")
+        jax_odes.solve(lambda x, _: x, jnp.ones(1), jnp.arange(2.0), method="euler")
 
 
 @pytest.mark.parametrize("method", ["rk4", "dopri5"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def test_columns_are_found_by_the_names_that_the_spec_selects(tmp_path: Path) ->
         fit.log_prob({"y": VALUES})
 
 
-# ---- bits per dimension -------------------------------------------------------------------------------------------------
+# ---- bits per dimension ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_a_dequantized_density_bounds_the_probability() -> None:
     draws = np.stack([fit.log_prob(np.arange(4), seed=seed) for seed in range(300)])
     error = draws.std(0, ddof=1) / math.sqrt(300)
     assert (draws.mean(0) < exact + 4 * error).all()
-    cells = [np.linspace(low, high, 4001)[1:-1] for low, high in zip(edges, edges[1:], strict=False)]
+    cells = [np.linspace(low, high, 4001)[1:-1] for low, high in itertools.pairwise(edges)]
     bound = [np.mean(stats.beta(2, 5).logpdf(cell)) - math.log(4) for cell in cells]
     assert (np.abs(draws.mean(0) - bound) < 4 * error + 1e-2).all()
 
@@ -131,7 +132,7 @@ def test_continuous_data_have_no_bits() -> None:
     assert "bits_per_dim" not in initial("x: iris.features", "x: Normal(0, 1, shape=4)").evaluate()["metrics"][0]
 
 
-# ---- own units ----------------------------------------------------------------------------------------------------------
+# ---- own units ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -172,30 +173,45 @@ def test_sample_columns_keep_the_tables_names(tmp_path: Path) -> None:
     assert list(sample_frame(fit, 3).columns) == ["a", "b"]
 
 
-# ---- data that do not fit -----------------------------------------------------------------------------------------------
+# ---- data that do not fit -------------------------------------------------------------------------------------------
+
+
+PAIRS, REALS, DIGITS = np.array([[1.5, 2.5], [2.5, 1.5]]), np.array([0.5, 1.5, 2.5]), np.array([0, 1, 2])
 
 
 @pytest.mark.parametrize(
-    ("data", "model", "given", "message"),
+    ("data", "model", "training", "given", "message"),
     [
-        ("x: {shape: [2]}", "x: Normal(0, 1, shape=2)", [[1.0, np.nan]], r"element \[1\] of row 1 is missing"),
-        ("x: {shape: [2]}", "x: Normal(0, 1, shape=2)", [[1.0, np.inf]], r"element \[1\] of row 1 holds an infinite"),
-        ("x: {shape: [2]}", "x: Normal(0, 1, shape=2)", [[1.0]], r"shape \[1, 1\], expected \[rows, 2\]"),
-        ("x: {shape: []}", "x: Poisson(3)", [1, 2.5], "row 2 holds 2.5: the support is count"),
-        ("x: {shape: [], support: integer(3)}", "x: Categorical(probs=ones(3) / 3)", [0, 3], "row 2 holds 3"),
+        ("x: {shape: [2]}", "x: Normal(0, 1, shape=2)", PAIRS, [[1.0, np.nan]], r"element \[1\] of row 1 is missing"),
+        ("x: {shape: [2]}", "x: Normal(0, 1, shape=2)", PAIRS, [[1.0, np.inf]], r"\[1\] of row 1 holds an infinite"),
+        ("x: {shape: [2]}", "x: Normal(0, 1, shape=2)", PAIRS, [[1.0]], r"shape \[1, 1\], expected \[rows, 2\]"),
+        ("x: {shape: []}", "x: Poisson(3)", DIGITS, [1, 2.5], "row 2 holds 2.5: the support is count"),
         (
-            "x: {shape: [], support: integer(4), transform: dequantize(4)}", "x: Beta(1, 1)", [3, 4],
-            "row 2 holds 4: dequantize needs values in",
+            "x: {shape: []}",
+            "x: Categorical(probs=ones(3) / 3)",
+            DIGITS,
+            [0, 3],
+            "row 2 holds 3: the support is integer",
         ),
-        ("x: {shape: []}", "x: Normal(0, 1)", ["a"], "label 'a', not a number"),
-        ("x: {shape: []}", "x: Normal(0, 1)", [], "no rows"),
+        (
+            "x: {shape: [], transform: dequantize(4)}",
+            "x: Beta(1, 1)",
+            DIGITS,
+            [3, 4],
+            "row 2 holds 4: dequantize needs",
+        ),
+        (
+            "x: {shape: [], transform: logit(0)}",
+            "x: Normal(0, 1)",
+            REALS / 4,
+            [0.5, 1.5],
+            "row 2 holds 1.5: logit needs",
+        ),
+        ("x: {shape: []}", "x: Normal(0, 1)", REALS, ["1", "a"], "row 2 holds the label 'a'"),
+        ("x: {shape: []}", "x: Normal(0, 1)", REALS, [], "no rows"),
     ],
-)  # fmt: skip
-def test_scored_data_are_checked(data: str, model: str, given: Any, message: str) -> None:
-    bound = {"[2]": np.ones((3, 2)) * [[1.5], [2.5], [3.5]]}.get(data[data.find("[") : data.find("]") + 1])
-    training = np.array([0, 1, 2]) if bound is None else bound
-    if "integer" not in data and "Normal" in model and bound is None:
-        training = np.array([0.5, 1.5, 2.5])
+)
+def test_scored_data_are_checked(data: str, model: str, training: Any, given: Any, message: str) -> None:
     fit = initial(data, model, {"x": training})
     with pytest.raises(dg.RunError, match=message):
         fit.log_prob(given)
@@ -251,3 +267,13 @@ def test_missing_elements_do_not_count_in_the_density() -> None:
 def test_integers_beyond_32_bits_do_not_wrap() -> None:
     fit = initial("x: {shape: []}", "x: Normal(0, 1e12)", {"x": np.array([2**40, -(2**40), 5])})
     np.testing.assert_allclose(fit.log_prob(), stats.norm(0, 1e12).logpdf([2.0**40, -(2.0**40), 5.0]), rtol=1e-5)
+
+
+def test_files_on_the_command_line_take_a_key(tmp_path: Path) -> None:
+    path = tmp_path / "t.npz"
+    np.savez(path, v=VALUES, w=VALUES + 1)
+    fit = initial("x: {shape: [2], transform: standardize()}", bindings={"x": f"{path}:v"})
+    np.testing.assert_allclose(fit.log_prob(), standardized(VALUES), rtol=1e-4)
+    np.testing.assert_allclose(fit.log_prob(read_columns(fit, [f"x={path}:w"])), standardized(VALUES + 1), rtol=1e-4)
+    with pytest.raises(dg.RunError, match="holds v, w, none of which is 'u'"):
+        read_columns(fit, [f"x={path}:u"])
