@@ -23,6 +23,7 @@ _HOMES = {
     "Fit": "dgmppl.api.fitted",
     "load": "dgmppl.api.storage",
     "check": "dgmppl.compiler",
+    "register_network": "dgmppl.passes.registering",
     "front": "dgmppl.compiler",
     "Interrupted": "dgmppl.runs.interrupts",
     "DgmpplError": "dgmppl.errors",
@@ -40,7 +41,8 @@ _HOMES = {
 
 __all__ = [
     "CompiledProgram", "DgmpplError", "Fit", "InternalError", "Interrupted", "NoObjectiveError", "RunError", "Spec",
-    "SpecError", "UnsupportedError", "bij", "check", "compile", "data", "front", "load", "net", "var",
+    "SpecError", "UnsupportedError", "bij", "check", "compile", "data", "front", "load", "net",
+    "register_network", "var",
 ]  # fmt: skip
 
 

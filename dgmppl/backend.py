@@ -19,6 +19,7 @@ from dgmppl.errors import RunError
 from dgmppl.ir.expressions import Call
 from dgmppl.ir.kernel import Module
 from dgmppl.ir.settings import Train
+from dgmppl.ir.types import Shape
 
 Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
@@ -189,6 +190,20 @@ class Backend(Protocol):
 
     def devices(self) -> tuple[str, ...]:
         """Device kinds that are there: `cpu`, `cuda`."""
+        ...
+
+    def module_arrays(
+        self, path: str, inputs: tuple[Shape, ...], outputs: int, options: Mapping[str, Any], seed: int
+    ) -> dict[str, tuple[Array, bool]]:
+        """The arrays with which a user's own module starts, by name, and whether they are trained.
+
+        Args:
+            path: where its class stands, `pkg.module:Name`.
+            inputs: the shapes of its inputs.
+            outputs: how many numbers it returns.
+            options: its other arguments, by name.
+            seed: of the start values.
+        """
         ...
 
     def emit(self, module: Module, *, standalone: bool = False) -> str:

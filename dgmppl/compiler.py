@@ -50,6 +50,7 @@ class Compilation:
         derivation: objective, players, rules, capabilities.
         backend: the backend's name.
         standalone: the emitted text needs none of dgmppl's packages.
+        trust_code: `python(...)` in the spec may import code of the user's own.
     """
 
     spec: Spec
@@ -58,6 +59,7 @@ class Compilation:
     derivation: Derivation
     backend: str
     standalone: bool = False
+    trust_code: bool = False
 
     @cached_property
     def module(self) -> Module:
@@ -114,25 +116,30 @@ class Compilation:
         return self.source
 
 
-def front(spec: Readable | Spec, bindings: Mapping[str, Any] | None = None, overrides: Iterable[str] = ()) -> Front:
+def front(
+    spec: Readable | Spec, bindings: Mapping[str, Any] | None = None, overrides: Iterable[str] = (), *,
+    trust_code: bool = False,
+) -> Front:  # fmt: skip
     """What a spec means: its program and everything that is derived from it.
 
     Args:
         spec: a path, YAML text, a mapping, a spec built in Python, or one that was read.
         bindings: data by name for sources that are bound at run time, or that replace the spec's own.
         overrides: `KEY=VALUE` as in `--set`.
+        trust_code: `python(...)` in the spec may import code of the user's own.
 
     Raises:
         SpecError: all that is wrong with the spec or its data.
         NoObjectiveError: no rule derives an objective.
     """
-    compiled = compile_spec(spec, bindings=bindings, overrides=overrides)
+    compiled = compile_spec(spec, bindings=bindings, overrides=overrides, trust_code=trust_code)
     return Front(compiled.spec, compiled.program, compiled.derivation)
 
 
 def compile_spec(
     spec: Readable | Spec, *, backend: str = "numpyro", bindings: Mapping[str, Any] | None = None,
     overrides: Iterable[str] = (), schema: DataSchema | None = None, standalone: bool = False,
+    trust_code: bool = False,
 ) -> Compilation:  # fmt: skip
     """Run the pipeline up to the derivation; lowering and emission follow when their results are asked for.
 
@@ -143,20 +150,21 @@ def compile_spec(
         backend: `pyro`, `numpyro`, or another installed one; not imported before it is needed.
         schema: what is known of the data, where they were described before (a stored run); None describes them.
         standalone: the emitted text is to need none of dgmppl's packages.
+        trust_code: see `front`.
 
     Raises:
         SpecError, NoObjectiveError: see `front`.
     """
     written = overridden(spec if isinstance(spec, Spec) else read(spec), overrides)
-    schema = _described(written, bindings) if schema is None else schema
-    resolved = resolve(written, schema)
+    schema = _described(written, bindings, trust_code) if schema is None else schema
+    resolved = resolve(written, schema, trust_code=trust_code)
     typed = infer(resolved)
     program = complete_guide(typed)
     derivation = derive(program)
-    return Compilation(written, schema, program, derivation, backend, standalone)
+    return Compilation(written, schema, program, derivation, backend, standalone, trust_code)
 
 
-def _described(spec: Spec, bindings: Mapping[str, Any] | None) -> DataSchema:
+def _described(spec: Spec, bindings: Mapping[str, Any] | None, trust_code: bool) -> DataSchema:
     """What is known of the data; where they are wrong, the error also says what is wrong with the names of the rest."""
     try:
         return describe(spec.data, bindings)
@@ -164,7 +172,7 @@ def _described(spec: Spec, bindings: Mapping[str, Any] | None) -> DataSchema:
         found = list(error.diagnostics)
     unread = DataSchema({one.name: Column(one.name, levels=(), span=one.span) for one in spec.data})
     try:
-        resolve(spec, unread)
+        resolve(spec, unread, trust_code=trust_code)
     except SpecError as error:
         found += error.diagnostics
     raise SpecError(sorted(found, key=_place))
@@ -194,6 +202,7 @@ def check(
     bindings: Mapping[str, Any] | None = None,
     overrides: Iterable[str] = (),
     pedantic: bool = False,
+    trust_code: bool = False,
 ) -> list[Diagnostic]:
     """Every diagnostic of a spec, errors and warnings; an empty list means that it compiles.
 
@@ -202,9 +211,10 @@ def check(
         bindings: see `front`.
         overrides: see `front`.
         pedantic: lints too.
+        trust_code: see `front`.
     """
     try:
-        compiled = compile_spec(spec, bindings=bindings, overrides=overrides)
+        compiled = compile_spec(spec, bindings=bindings, overrides=overrides, trust_code=trust_code)
         warnings = warnings_of(compiled)
         return [*warnings, *_lints(compiled)] if pedantic else warnings
     except SpecError as error:

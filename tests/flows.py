@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,7 +57,8 @@ _BASES = {"real": "Normal(0, 1", "unit": "Uniform(0, 1", "positive": "Gamma(2, 1
 def typed(written: str, shape: tuple[int, ...], context: int = 0, domain: str = "real") -> Program:
     """A program in which the bijector `f` maps a latent of a shape, given a context of a width."""
     text = (
-        f"dgmppl: 1\nname: t\ndata: {{y: {{shape: [], support: real}}, c: {{shape: [{context or 1}], support: real}}}}\n"
+        f"dgmppl: 1\nname: t\n"
+        f"data: {{y: {{shape: [], support: real}}, c: {{shape: [{context or 1}], support: real}}}}\n"
         f"bijectors: {{f: '{written}'}}\nmodel:\n  z: '{_BASES[domain]}, shape={list(shape)})'\n"
         f"  x: {'f(z, c)' if context else 'f(z)'}\n  y: Normal(sum(x), 1)\n"
     )
@@ -77,6 +79,20 @@ def flow(
     declared = typed(written, shape, context, domain).bijectors["f"]
     values = parameters(declared.parameters, seed, jitter)
     return Flow(declared, values, _torch(declared, values), _jax(declared, values))
+
+
+def another(made: Flow, seed: int, jitter: float = 0.4) -> Flow:
+    """The same classes with other parameters."""
+    values = parameters(made.declared.parameters, seed, jitter)
+    module = copy.deepcopy(made.torch)
+    module.load_state_dict({name.removeprefix("f."): torch.tensor(value) for name, value in values.items()})
+    paths, structure = jax.tree_util.tree_flatten_with_path(made.jax)
+    return Flow(made.declared, values, module, jax.tree.unflatten(structure, _leaves(paths, values)))
+
+
+def _leaves(paths: Any, values: Values) -> list[Any]:
+    names = (jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths)
+    return [jnp.asarray(values[f"f.{name}"]) for name in names]
 
 
 def parameters(specs: tuple[ParameterSpec, ...], seed: int, jitter: float) -> Values:
@@ -105,9 +121,8 @@ def _jax(declared: Bijector, values: Values) -> Any:
     names: dict[str, Any] = {"jax": jax, "jnp": jnp, "eqx": eqx, "lax": jax.lax, **_parts(numpyro_backend)}
     exec(source(declared, "numpyro"), names)
     paths, structure = jax.tree_util.tree_flatten_with_path(eqx.filter_eval_shape(names["Made"]))
-    leaves = [values[f"f.{jax.tree_util.keystr(path, simple=True, separator='.')}"] for path, _ in paths]
-    assert len(leaves) == len(values)
-    return jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in leaves])
+    assert len(paths) == len(values)
+    return jax.tree.unflatten(structure, _leaves(paths, values))
 
 
 def _parts(package: Any) -> Mapping[str, Any]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
+from typing import Any
 
+from dgmppl.backend import Array
 from dgmppl.ir.kernel import Module
-from dgmppl_numpyro import devices
+from dgmppl.ir.types import Shape
+from dgmppl_numpyro import devices, registered
 from dgmppl_numpyro.emit import emit
 from dgmppl_numpyro.executable import Executable
 
@@ -27,6 +31,12 @@ class NumPyroBackend:
     def devices(self) -> tuple[str, ...]:
         """Device kinds that are there: `cpu`, `cuda`."""
         return devices.kinds()
+
+    def module_arrays(
+        self, path: str, inputs: tuple[Shape, ...], outputs: int, options: Mapping[str, Any], seed: int
+    ) -> dict[str, tuple[Array, bool]]:
+        """The arrays with which a user's own module starts, by name, and whether they are trained."""
+        return registered.arrays(path, inputs, outputs, options, seed)
 
     def emit(self, module: Module, *, standalone: bool = False) -> str:
         """The program's source text: deterministic, formatted.

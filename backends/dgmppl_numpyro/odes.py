@@ -252,9 +252,8 @@ def _adaptive(rate: Rate, state: Array, times: Array, solver: Solver) -> Array:
 
 def _adjoint(solver: Solver) -> Any:
     """The errors of parameters' gradients do not feed back into the solution (Kidger, Chen and Lyons 2021)."""
-    return diffrax.BacksolveAdjoint(
-        stepsize_controller=diffrax.PIDController(rtol=solver.rtol, atol=solver.atol, norm=diffrax.adjoint_rms_seminorm)
-    )
+    controller = diffrax.PIDController(rtol=solver.rtol, atol=solver.atol, norm=diffrax.adjoint_rms_seminorm)
+    return diffrax.BacksolveAdjoint(stepsize_controller=controller)
 
 
 def _largest(x: Array) -> Array:

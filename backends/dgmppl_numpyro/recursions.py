@@ -88,7 +88,8 @@ def _finite(*factors: Array) -> tuple[Array, ...]:
 
 
 def _lowest(emit: Array) -> float:
-    return float(jnp.finfo(emit.dtype).min) / (4 * emit.shape[-2])
+    lowest = float(jnp.finfo(emit.dtype).min)
+    return lowest / (4 * int(emit.shape[-2]))
 
 
 def _over_time(
@@ -103,9 +104,11 @@ def _over_time(
     later = jnp.moveaxis(values, -2, 0)[1:]
     if move.shape[-3] == 1:
         transition = move[..., 0, :, :]
-        return jax.lax.scan(lambda at, value: step(at, transition, value), message, later, reverse=reverse)
-    transitions = jnp.moveaxis(move, -3, 0)
-    return jax.lax.scan(lambda at, both: step(at, *both), message, (transitions, later), reverse=reverse)
+        last, outputs = jax.lax.scan(lambda at, value: step(at, transition, value), message, later, reverse=reverse)
+    else:
+        along = (jnp.moveaxis(move, -3, 0), later)
+        last, outputs = jax.lax.scan(lambda at, both: step(at, *both), message, along, reverse=reverse)
+    return last, outputs
 
 
 def _first(start: Array, move: Array, emit: Array) -> Array:

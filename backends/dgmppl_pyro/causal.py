@@ -64,7 +64,7 @@ class MaskedLinear(nn.Linear):  # type: ignore[misc]
         """The inputs below degree i, and behind them those of degree i, the first of `values`."""
         inputs = self.in_features - self.context
         count = first_unit(i + 1, inputs, self.seen) - first_unit(i, inputs, self.seen)
-        return torch.cat([x, values[..., :count]], -1)
+        return torch.cat([x, values[..., :count]], -1) if count else x
 
 
 class Order(nn.Module):  # type: ignore[misc]

@@ -336,9 +336,7 @@ class Ode(Bijector):
         """Args: the network of (x, t, context), the event's shape, and the options of `flow`."""
         super().__init__(event)
         self.field = field
-        self.options = {
-            "method": method, "rtol": rtol, "atol": atol, "steps": steps, "trace": trace, "adjoint": adjoint,
-        }  # fmt: skip
+        self.options = (method, rtol, atol, steps, trace, adjoint)
         self.probe: Tensor | None = None
 
     def bind(self, networks: Mapping[str, nn.Module]) -> Bijector:
@@ -364,6 +362,9 @@ class Ode(Bijector):
         return self._move(x, 1.0, 0.0, context)
 
     def _move(self, x: Tensor, t0: float, t1: float, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        method, rtol, atol, steps, trace, adjoint = self.options
         read = (*self.field.parameters(), *context)
-        rank = len(self.event)
-        return flow(self.field, x, t0, t1, *context, event=rank, probe=self.probe, parameters=read, **self.options)
+        return flow(
+            self.field, x, t0, t1, *context, event=len(self.event), probe=self.probe, method=method, rtol=rtol,
+            atol=atol, steps=steps, trace=trace, adjoint=adjoint, parameters=read,
+        )  # fmt: skip

@@ -85,12 +85,14 @@ def _finite(*factors: Tensor) -> tuple[Tensor, ...]:
 
 
 def _lowest(emit: Tensor) -> float:
-    return torch.finfo(emit.dtype).min / (4 * emit.shape[-2])
+    lowest = float(torch.finfo(emit.dtype).min)
+    return lowest / (4 * int(emit.shape[-2]))
 
 
 def _in_time(move: Tensor, emit: Tensor) -> Sequence[Tensor]:
     """The T - 1 transition matrices [.., S, S]."""
-    return move.expand(*move.shape[:-3], emit.shape[-2] - 1, *move.shape[-2:]).unbind(-3)
+    matrices: Sequence[Tensor] = move.expand(*move.shape[:-3], emit.shape[-2] - 1, *move.shape[-2:]).unbind(-3)
+    return matrices
 
 
 def _peaked(message: Tensor) -> tuple[Tensor, Tensor]:

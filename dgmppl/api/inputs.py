@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from dgmppl.api.checked import check_complete, check_domain, check_support, label_among_numbers
 from dgmppl.api.given import named_columns
 from dgmppl.data import DataSet, Part
 from dgmppl.data.contents import FileError
@@ -20,15 +21,12 @@ from dgmppl.data.encoding import ValuesError, encode, numbers, position_text
 from dgmppl.data.frames import array_of
 from dgmppl.data.load import Deferred
 from dgmppl.data.rowwise import RowwiseError, evaluate
-from dgmppl.data.text_tables import is_number
-from dgmppl.data.values import Values, first, violations
+from dgmppl.data.values import Values, first
 from dgmppl.errors import InternalError, RunError
 from dgmppl.ir import transforms
 from dgmppl.ir.data import Column
 from dgmppl.ir.expressions import Node
-from dgmppl.ir.program import Program, Site
-from dgmppl.ir.transform import Transform
-from dgmppl.ir.types import BINARY, Support
+from dgmppl.ir.program import Program
 from dgmppl.spec.syntax import DataDeclaration
 
 Array: TypeAlias = NDArray[Any]
@@ -118,7 +116,7 @@ def of_values(
         raw[column.name] = np.asarray(values.with_gaps())
         noise = np.random.default_rng([seed, len(arrays)])
         seen[column.name] = _transformed(column, values, noise)
-        _check_support(program.by_name.get(column.name), column, seen[column.name])
+        check_support(program.by_name.get(column.name), column, seen[column.name])
         arrays[column.name] = _coded(program, column, seen[column.name])
         if column.missing:
             arrays[f"{column.name}.observed"] = seen[column.name].mask
@@ -161,19 +159,9 @@ def _values(
         expected = "[rows" + "".join(f", {size}" for size in column.raw_shape) + "]"
         raise RunError(f"{column.name} has shape {list(values.array.shape)}, expected {expected}")
     if values.labels is not None and not column.coded:
-        raise _label_among_numbers(column, values, values.labels)
-    if values.observed is not None and not column.missing:
-        where = position_text(np.argwhere(~values.observed)[0].tolist(), column.fields)
-        raise RunError(f"{column.name}: {where} is missing, and the model was compiled for complete data; drop the row")
+        raise label_among_numbers(column, values, values.labels)
+    check_complete(column, values)
     return values
-
-
-def _label_among_numbers(column: Column, values: Values, labels: Sequence[str]) -> RunError:
-    """The first label that is no number in words; the first one where all are."""
-    odd = np.array([not is_number(label) for label in labels])
-    wrong = first(values.array, lambda part: odd[part]) or (0,) * values.array.ndim
-    found = labels[values.array[wrong]]
-    return RunError(f"{column.name}: {position_text(wrong, column.fields)} holds the label {found!r}, not a number")
 
 
 def _computed(column: Column, declaration: DataDeclaration, seen: Mapping[str, Values]) -> Values | None:
@@ -214,41 +202,13 @@ def _transformed(column: Column, values: Values, noise: np.random.Generator) -> 
         array = array.astype(np.float64)
     for transform in column.transforms:
         mask = np.broadcast_to(np.True_, array.shape) if observed is None else observed
-        _check_domain(column, transform, array, mask)
+        check_domain(column, transform, array, mask)
         with np.errstate(all="ignore"):  # zeros that stand for missing entries may lie outside the domain
             array = transform.forward(array, noise)
         observed = None if observed is None else transform.mask(observed)
     if observed is not None:
         array = np.where(observed, array, np.zeros((), dtype=array.dtype))
     return replace(values, array=array, observed=observed, labels=None, support=None)
-
-
-def _check_domain(column: Column, transform: Transform, array: Array, mask: Array) -> None:
-    if transform.domain is not None:
-        _refuse_outside(column, array, mask, transform.domain, f"{transform.name} needs values in {transform.domain}")
-
-
-def _check_support(site: Site | None, column: Column, values: Values) -> None:
-    """Refuse data that their site's density is not defined for; a log density there would be any number."""
-    if site is None or site.section != "model" or column.coded:
-        return
-    support = site.typed.support
-    wanted = BINARY if support.states == 2 else support
-    units = " after its transforms" if column.transforms else ""
-    _refuse_outside(column, values.array, values.mask, wanted, f"the support is {wanted}{units}")
-
-
-def _refuse_outside(column: Column, array: Array, mask: Array, support: Support, why: str) -> None:
-    outside = violations(array, support)
-    outside = outside & (mask.all(axis=-1) if outside.ndim < mask.ndim else mask)
-    if outside.any():
-        position = np.argwhere(outside)[0].tolist()
-        found = array[tuple(position)]
-        value = f"{found:g}" if np.ndim(found) == 0 else str(np.asarray(found).tolist())
-        fields = column.fields if len(position) == array.ndim else None
-        raise RunError(
-            f"{column.name}: {position_text(position, fields)} holds {value}: {why}".replace(", holds", " holds")
-        )
 
 
 def _coded(program: Program, column: Column, values: Values) -> Array:

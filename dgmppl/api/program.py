@@ -28,7 +28,7 @@ Array: TypeAlias = NDArray[Any]
 
 def compile(
     spec: Readable | Spec, backend: str = "numpyro", bindings: Mapping[str, Any] | None = None, *,
-    overrides: Iterable[str] = (), standalone: bool = False,
+    overrides: Iterable[str] = (), standalone: bool = False, trust_code: bool = False,
 ) -> CompiledProgram:  # fmt: skip
     """Compile a spec for a backend.
 
@@ -38,12 +38,15 @@ def compile(
         bindings: data by name (arrays, data frames, paths), for sources bound at run time or instead of the spec's own.
         overrides: `KEY=VALUE`, as `--set` on the command line: `train.steps=500`.
         standalone: the emitted source is to need none of dgmppl's packages.
+        trust_code: `python("pkg.module:Name")` in the spec may import code of your own; refused otherwise.
 
     Raises:
         SpecError: all that is wrong with the spec or its data, with places and fixes.
         NoObjectiveError: no rule derives an objective; each says why not.
     """
-    compiled = compile_spec(spec, backend=backend, bindings=bindings, overrides=overrides, standalone=standalone)
+    compiled = compile_spec(
+        spec, backend=backend, bindings=bindings, overrides=overrides, standalone=standalone, trust_code=trust_code
+    )
     return CompiledProgram(compiled, dict(bindings or {}))
 
 
@@ -165,8 +168,9 @@ class CompiledProgram:
             return self
         bindings = {**self.bindings, **bindings_of(self.compiled.program, self.compiled.spec.data, data)}
         again = compile_spec(
-            self.compiled.spec, backend=self.backend, bindings=bindings, standalone=self.compiled.standalone
-        )
+            self.compiled.spec, backend=self.backend, bindings=bindings, standalone=self.compiled.standalone,
+            trust_code=self.compiled.trust_code,
+        )  # fmt: skip
         return CompiledProgram(again, bindings)
 
     def load_data(self) -> DataSet:

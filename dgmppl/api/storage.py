@@ -104,12 +104,13 @@ def save(fit: Fit, path: Path) -> Path:
     return path
 
 
-def load(path: str | os.PathLike[str], backend: str | None = None) -> Fit:
+def load(path: str | os.PathLike[str], backend: str | None = None, *, trust_code: bool = False) -> Fit:
     """Read a run.
 
     Args:
         path: the run's folder.
         backend: instead of the one that it was fitted with: parameters are the same on all.
+        trust_code: `python(...)` in the run's spec may import code of your own.
 
     Warns:
         UserWarning: a file was changed after the run, a damaged checkpoint was passed over, or this version emits
@@ -125,7 +126,7 @@ def load(path: str | os.PathLike[str], backend: str | None = None) -> Fit:
     _require_version(folder, receipt)
     schema = columns.from_json(folder.read_json(folder.columns))
     stored, chosen = str(receipt.get("backend")), backend or str(receipt.get("backend"))
-    compiled = compile_spec(folder.resolved, backend=chosen, schema=schema)
+    compiled = compile_spec(folder.resolved, backend=chosen, schema=schema, trust_code=trust_code)
     checkpoint = checkpoints.latest(folder.checkpoints)
     for note in _changes(folder, receipt, checkpoint, compiled.source if chosen == stored else None):
         warnings.warn(note, stacklevel=2)

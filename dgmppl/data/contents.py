@@ -12,6 +12,10 @@ import numpy.typing as npt
 Array: TypeAlias = npt.NDArray[Any]
 
 
+# NumPy's kinds of element types that hold labels: objects, text, bytes.
+LABEL_KINDS = frozenset("OUS")
+
+
 @dataclass(frozen=True, slots=True)
 class Odd:
     """The first cell of text in a column of numbers.
@@ -104,7 +108,7 @@ def _below(parts: list[tuple[str, Array]]) -> Array:
         if array.ndim == 0 or array.shape[1:] != first.shape[1:]:
             message = f"holds rows of shape {list(array.shape[1:])} in {name}, {list(first.shape[1:])} in {first_name}"
             raise FileError("data-ragged", message, "give all files rows of one shape")
-        if (array.dtype.kind == "O") != (first.dtype.kind == "O"):
+        if (array.dtype.kind in LABEL_KINDS) != (first.dtype.kind in LABEL_KINDS):
             raise FileError("data-ragged", f"holds labels in one of {first_name} and {name}, numbers in the other")
     return np.concatenate([array for _, array in parts])
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dgmppl.data.bindings import Bindings, bound_source
+from dgmppl.data.contents import LABEL_KINDS
 from dgmppl.data.encoding import ValuesError, encode, position_text
 from dgmppl.data.options import (
     flag_option,
@@ -118,7 +119,7 @@ def _joined(declaration: DataDeclaration, train: Found, test: Found) -> Array:
             "data-test-set", "test rows have another shape than training rows", declaration, "test",
             expected=str(list(train.array.shape[1:])), found=str(list(test.array.shape[1:])),
         )  # fmt: skip
-    if (train.array.dtype.kind == "O") != (test.array.dtype.kind == "O"):
+    if (train.array.dtype.kind in LABEL_KINDS) != (test.array.dtype.kind in LABEL_KINDS):
         raise refusal(
             "data-test-set", "labels in one of training and test data are numbers in the other", declaration, "test"
         )

@@ -103,7 +103,7 @@ def _rows_by_label(declaration: DataDeclaration, column: Array, key: str) -> dic
     try:
         keys = encode(column)
     except ValuesError as problem:
-        raise refusal(problem.code, f"{key}: {problem.message}", declaration, "per") from problem
+        raise refusal(problem.code, f"{key}: {problem.text()}", declaration, "per", fix=problem.fix) from problem
     names = keys.array.tolist() if keys.labels is None else [keys.labels[code] for code in keys.array]
     rows: dict[str, int] = {}
     for row, name in enumerate(map(str, names)):

@@ -45,6 +45,9 @@ class Deferred(Mapping[str, Array]):
 class Part:
     """The data of one split.
 
+    Trainers take a split's arrays to their device as a whole and gather each batch's rows there, so a split has to fit
+    the device's memory; files that are mapped need no memory beside it where nothing is converted.
+
     Attributes:
         indices: the rows' numbers in the source, from 0, `[N]`; those of a separate test source follow the others.
         arrays: `[N, *event]` by name; `[1, *event]` for a `whole` column and `[levels, *event]` for one `per` level;

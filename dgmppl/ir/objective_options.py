@@ -72,7 +72,13 @@ OBJECTIVES: Table = table(
         "an estimated divergence between data and model samples",
     ),
     Entry(
-        "flow_matching", (Argument("path", "linear", "the conditional path", "path"), _SITE), "regression on velocities"
+        "flow_matching",
+        (
+            Argument("path", "linear", "the conditional path", "path"),
+            Argument("coupling", "independent", "how draws of the base are paired with data", "coupling"),
+            _SITE,
+        ),
+        "regression on velocities",
     ),
     Entry("vlb", (_SITE,), "the variational bound of a diffusion, negated"),
     Entry(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,15 @@ from dgmppl.ir.types import REAL, Shape, Support
 
 @dataclass(frozen=True, slots=True)
 class Initializer:
-    """A start value: `uniform` in +-value, `normal` with standard deviation value, `constant` value, or `eye`."""
+    """A start value: `uniform` in +-value, `normal` with standard deviation value, `constant` value, `eye`, or `own`.
+
+    Attributes:
+        draw: of `own`, the start values of a user's module: seed -> array.
+    """
 
     kind: str
     value: float = 0.0
+    draw: Callable[[int], NDArray[np.float64]] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,8 @@ def initial_value(spec: ParameterSpec, seed: int) -> NDArray[np.float64]:
             return np.full(spec.shape, spec.init.value)
         case "eye":
             return np.broadcast_to(np.eye(spec.shape[-2], spec.shape[-1]), spec.shape).copy()
+        case "own" if spec.init.draw is not None:
+            return spec.init.draw(seed)
         case "ordered":
             return np.broadcast_to(np.linspace(-1.0, 1.0, spec.shape[-1]), spec.shape).copy()
         case kind:

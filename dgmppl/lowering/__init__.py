@@ -14,6 +14,7 @@ from dgmppl.lowering.groups import groups_of
 from dgmppl.lowering.programs import guide_function, model_function
 from dgmppl.lowering.sampling import complete_function, encode_function, prior_function, sample_function
 from dgmppl.lowering.scope import unsupported
+from dgmppl.lowering.starting import warm_start_function
 from dgmppl.objectives.algebra import Derivation
 from dgmppl.objectives.printers import text
 
@@ -40,7 +41,7 @@ def lower(program: Program, derivation: Derivation) -> Module:
     functions += density_functions(program, groups, derivation)
     functions += [encode_function(program, groups), sample_function(program, groups)]
     functions += [complete_function(program, groups), prior_function(program, groups)]
-    functions += [decode_function(program, groups)]
+    functions += [decode_function(program, groups), warm_start_function(program, groups)]
     return Module(
         program,
         _heading(program, derivation),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dgmppl.errors import InternalError
 from dgmppl.ir.densities import Elementary
 from dgmppl.ir.kernel import Number, Var
 from dgmppl.ir.program import Site

@@ -19,6 +19,7 @@ from dgmppl.lowering.priors import log_prior
 from dgmppl.lowering.scope import Scope, unsupported
 from dgmppl.lowering.state_space import log_filter
 from dgmppl.lowering.summation import bind_states, log_sum
+from dgmppl.lowering.transport import velocity_regression
 from dgmppl.objectives.algebra import (
     KL,
     Draw,
@@ -32,6 +33,7 @@ from dgmppl.objectives.algebra import (
     Sum,
     Supervision,
     Term,
+    VelocityRegression,
 )
 
 
@@ -80,6 +82,8 @@ def lower_term(scope: Scope, term: Term, mode: Mode) -> Lowered:
         case LogIntegral(names=names):
             chain = any(isinstance(scope.program.by_name[name].density, MarkovChain) for name in names)
             return log_filter(scope, term) if chain else log_marginal(scope, term)
+        case VelocityRegression():
+            return velocity_regression(scope, term)
         case Supervision():
             return _supervision(scope, term)
         case LogPrior(names=names):

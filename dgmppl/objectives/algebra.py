@@ -192,10 +192,17 @@ class DenoisingTerm:
 
 @dataclass(frozen=True, slots=True)
 class VelocityRegression:
-    """E_{t, x0, x1} || field(x_t, t) - (x1 - x0) ||^2: flow matching along `path`."""
+    """E_{t, x0, x1} || field(x_t, t) - d x_t / dt ||^2: flow matching along a path from base to data.
+
+    Attributes:
+        site: the image of the base.
+        path: `linear`: x_t = (1 - t) x0 + t x1; `variance_preserving`: cos(pi t / 2) x0 + sin(pi t / 2) x1.
+        coupling: how base and data are paired: `independent` or `optimal_transport` within each batch.
+    """
 
     site: str
     path: str
+    coupling: str = "independent"
 
 
 @dataclass(frozen=True, slots=True)

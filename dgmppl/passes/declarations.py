@@ -12,6 +12,7 @@ from dgmppl.ir.expressions import Sequence as ListExpression
 from dgmppl.ir.networks import ACTIVATIONS, NETWORKS, REQUIRED, Network, NetworkKind, Option, OptionValue
 from dgmppl.passes.elementary import resolve_elementary
 from dgmppl.passes.problems import Problems, shown
+from dgmppl.passes.registering import imported
 from dgmppl.passes.scope import Context, Scope
 from dgmppl.source import Span
 
@@ -19,6 +20,8 @@ from dgmppl.source import Span
 def resolve_network(name: str, value: Expression, scope: Scope) -> Network:
     """`mlp([256], activation=silu)` as a network without a signature yet."""
     match value:
+        case Call(function="python") if scope.trusted:
+            return _imported(name, value, scope)
         case Call(function="python"):
             scope.problems.add(
                 "untrusted-code",
@@ -38,6 +41,23 @@ def resolve_network(name: str, value: Expression, scope: Scope) -> Network:
                 "not-a-network", f"{shown(value)} is no network", value.span, expected="for example `mlp([256])`"
             )
     return Network(name, "linear", {"out": None, "prior": None}, span=value.span)
+
+
+def _imported(name: str, call: Call, scope: Scope) -> Network:
+    """`python("pkg.module:Name", width=64)`: a class of the user's own, with its options."""
+    match call.arguments:
+        case (Literal(value=str(path)),) if ":" in path:
+            try:
+                kind = NETWORKS[imported(path).name]
+            except ValueError as error:
+                scope.problems.add("network-import", str(error), call.span, expected="a module's class")
+                return Network(name, "linear", {"out": None, "prior": None}, span=call.span)
+            return _of_kind(name, replace(call, arguments=()), kind, scope)
+    scope.problems.add(
+        "wrong-arguments", "`python(...)` takes where the class stands, and its options by name", call.span,
+        expected='`python("pkg.module:Name", ...)`', found=shown(call),
+    )  # fmt: skip
+    return Network(name, "linear", {"out": None, "prior": None}, span=call.span)
 
 
 def _of_kind(name: str, call: Call, kind: NetworkKind, scope: Scope) -> Network:

@@ -25,18 +25,19 @@ from dgmppl.passes.terms import resolve_expression
 from dgmppl.spec.syntax import Declaration, Spec
 
 
-def resolve(spec: Spec, schema: DataSchema) -> Program:
+def resolve(spec: Spec, schema: DataSchema, *, trust_code: bool = False) -> Program:
     """The program of a spec: sites in generative order, with roles, densities and parents, but no types.
 
     Args:
         spec: the sections as read.
         schema: the data columns.
+        trust_code: `python(...)` may import code of the user's own.
 
     Raises:
         SpecError: with every diagnostic of this stage, in the order of their places.
     """
     problems = Problems()
-    scope = Scope(schema, problems)
+    scope = Scope(schema, problems, trusted=trust_code)
     declare(spec, scope)
     guide = spec.guide if isinstance(spec.guide, tuple) else ()
     scope.indexed = _indexed((*spec.model, *guide), scope)

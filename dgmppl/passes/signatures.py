@@ -93,7 +93,7 @@ class Signatures:
     def bijector(
         self, bijector: Bijector, event: TensorType, context: tuple[TensorType, ...], problems: Problems
     ) -> Bijector:
-        """A bijector whose steps have their shapes and inline conditioners their signatures; shared ones are recorded."""
+        """A bijector whose steps have their shapes, and conditioners their signatures; shared ones are recorded."""
         steps = self._steps(bijector.steps, event, event.shape, context, bijector, problems)
         parameters = tuple(part for step in steps for part in step_parameters(step, bijector.name, step.event or ()))
         return replace(bijector, steps=steps, parameters=parameters, event=event.shape)

@@ -41,20 +41,35 @@ def array(backend: str, x: Any) -> Any:
     return torch.as_tensor(np.asarray(x)) if backend == "pyro" else jnp.asarray(x)
 
 
+def prepared(backend: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of one backend as one of NumPy arrays; compiled once in JAX."""
+    function = function if backend == "pyro" else jax.jit(function)
+
+    def call(*arguments: Any) -> Any:
+        results = function(*(array(backend, x) for x in arguments))
+        several = isinstance(results, tuple)
+        found = [np.asarray(x.detach() if backend == "pyro" else x) for x in (results if several else (results,))]
+        return tuple(found) if several else found[0]
+
+    return call
+
+
 def run(backend: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """A function of one backend on NumPy arrays, returning NumPy arrays."""
-    results = function(*(array(backend, x) for x in arguments))
-    several = isinstance(results, tuple)
-    found = tuple(np.asarray(x.detach() if backend == "pyro" else x) for x in (results if several else (results,)))
-    return found if several else found[0]
+    """The same, called once."""
+    return prepared(backend, function)(*arguments)
 
 
-def slope(backend: str, function: Callable[[Any], Any], x: np.ndarray) -> np.ndarray:
-    """The gradient of a scalar function."""
+def sloped(backend: str, function: Callable[[Any], Any]) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """The value and the gradient of a scalar function."""
     if backend == "numpyro":
-        return np.asarray(jax.grad(function)(jnp.asarray(x)))
-    leaf = torch.tensor(x, requires_grad=True)
-    return torch.autograd.grad(function(leaf), leaf)[0].numpy()
+        return prepared(backend, jax.value_and_grad(function))
+
+    def call(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        leaf = torch.tensor(x, requires_grad=True)
+        value = function(leaf)
+        return value.detach().numpy(), torch.autograd.grad(value, leaf)[0].numpy()
+
+    return call
 
 
 def rng() -> np.random.Generator:
@@ -84,14 +99,14 @@ WEIGHTS = np.random.default_rng(1).normal(size=(4, 3)) / 2
 @pytest.mark.parametrize(("backend", "method"), METHODS)
 def test_a_linear_field_is_a_matrix_exponential(backend: str, method: str) -> None:
     x = rng().normal(size=(2, 4, 3))
+    move = prepared(
+        backend,
+        lambda x, matrix, since, until: odes(backend).flow(
+            rotation, x, since, until, matrix, method=method, rtol=TOLERANCE, atol=TOLERANCE, steps=50
+        ),
+    )
     for since, until in ((0.0, 1.0), (1.5, 0.5)):
-
-        def move(x: Any, matrix: Any, since: float = since, until: float = until) -> Any:
-            return odes(backend).flow(
-                rotation, x, since, until, matrix, method=method, rtol=TOLERANCE, atol=TOLERANCE, steps=50
-            )
-
-        y, log_det = run(backend, move, x, MATRIX)
+        y, log_det = move(x, MATRIX, since, until)
         # Of rk4: h^4 |A|^5 / 120 = 4e-9.
         np.testing.assert_allclose(y, x @ expm(MATRIX * (until - since)).T, atol=10 * TOLERANCE)
         assert log_det.shape == (2, 4)
@@ -100,7 +115,7 @@ def test_a_linear_field_is_a_matrix_exponential(backend: str, method: str) -> No
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_rk4_is_of_fourth_order(backend: str) -> None:
-    x, sizes = rng().normal(size=3), np.array([4, 8, 16, 32])
+    x, sizes = rng().normal(size=3), np.array([4, 8, 16])
     errors = []
     for steps in sizes.tolist():
         path = run(
@@ -116,19 +131,19 @@ def test_rk4_is_of_fourth_order(backend: str) -> None:
     assert abs(order - 4) < 0.2, errors
 
 
-@pytest.mark.parametrize(("backend", "method"), METHODS)
+@pytest.mark.parametrize(("backend", "method"), METHODS[:4])
 def test_the_log_determinant_is_that_of_the_computed_map(backend: str, method: str) -> None:
     x = rng().normal(size=3)
 
     def move(x: Any, weights: Any) -> Any:
         return odes(backend).flow(swirl, x, 0.0, 1.0, weights, method=method, rtol=1e-9, atol=1e-9, steps=40)
 
-    if backend == "pyro":
-        weights = torch.tensor(WEIGHTS)
-        jacobian = torch.autograd.functional.jacobian(lambda x: move(x, weights)[0], torch.tensor(x)).numpy()
-    else:
-        jacobian = np.asarray(jax.jacrev(lambda x: move(x, jnp.asarray(WEIGHTS))[0])(jnp.asarray(x)))
-    np.testing.assert_allclose(run(backend, move, x, WEIGHTS)[1], np.linalg.slogdet(jacobian)[1], atol=1e-7)
+    def both(x: Any, weights: Any) -> Any:
+        differentiate = torch.autograd.functional.jacobian if backend == "pyro" else lambda f, x: jax.jacrev(f)(x)
+        return differentiate(lambda x: move(x, weights)[0], x), move(x, weights)[1]
+
+    jacobian, log_det = run(backend, both, x, WEIGHTS)
+    np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobian)[1], atol=1e-7)
 
 
 @pytest.mark.parametrize(("method", "tolerance"), [("rk4", 1e-12), ("dopri5", 10 * TOLERANCE)])
@@ -146,7 +161,7 @@ def test_the_backends_agree(method: str, tolerance: float) -> None:
 
 @pytest.mark.parametrize(
     ("backend", "method", "adjoint"),
-    [(*both, False) for both in METHODS] + [("pyro", "dopri5", True), ("numpyro", "dopri5", True)],
+    [(*both, False) for both in METHODS[:4]] + [("pyro", "dopri5", True), ("numpyro", "dopri5", True)],
 )
 def test_gradients_are_those_of_the_map(backend: str, method: str, adjoint: bool) -> None:
     x, tolerance = rng().normal(size=(2, 3)), 1e-9
@@ -158,9 +173,10 @@ def test_gradients_are_those_of_the_map(backend: str, method: str, adjoint: bool
         )  # fmt: skip
         return (y * array(backend, x)).sum() + log_det.sum()
 
-    found = slope(backend, value, WEIGHTS)
+    evaluate = sloped(backend, value)
+    _, found = evaluate(WEIGHTS)
     direction, step = rng().normal(size=WEIGHTS.shape), 1e-4
-    ends = [float(run(backend, value, WEIGHTS + sign * step * direction)) for sign in (1, -1)]
+    ends = [float(evaluate(WEIGHTS + sign * step * direction)[0]) for sign in (1, -1)]
     # Central differences: curvature step^2, and the solver's error over the step.
     np.testing.assert_allclose((found * direction).sum(), (ends[0] - ends[1]) / (2 * step), rtol=1e-5, atol=1e-5)
 
@@ -225,17 +241,20 @@ def reference(times: np.ndarray, start: np.ndarray = START) -> np.ndarray:
     return solution.y.T
 
 
-@pytest.mark.parametrize("tolerance", [1e-4, 1e-6, 1e-8])
 @pytest.mark.parametrize(("backend", "method"), [entry for entry in METHODS if entry[1] != "rk4"])
-def test_adaptive_paths_are_within_tolerance(backend: str, method: str, tolerance: float) -> None:
-    path = run(
-        backend,
-        lambda start, times: odes(backend).solve(hunted(backend, THETA), start, times, tolerance, tolerance, method),
-        START,
-        YEARS[:6],
-    )
+def test_adaptive_paths_are_within_tolerance(backend: str, method: str) -> None:
     exact = reference(YEARS[:6])
-    assert (np.abs(path - exact) <= 10 * tolerance * (1 + np.abs(exact))).all()
+    follow = prepared(
+        backend,
+        lambda start, times, tolerance: odes(backend).solve(
+            hunted(backend, THETA), start, times, tolerance, tolerance, method
+        ),
+    )
+    errors = []
+    for tolerance in (1e-4, 1e-6, 1e-8):
+        errors.append(np.abs(follow(START, YEARS[:6], tolerance) - exact))
+        assert (errors[-1] <= 10 * tolerance * (1 + np.abs(exact))).all()
+    assert errors[0].max() > errors[1].max() > errors[2].max()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -267,8 +286,9 @@ def test_times_may_rise_fall_tie_and_differ_between_data(backend: str, method: s
 
     exact = np.stack([[expm(MATRIX * (t - row[0])) @ start for t in row] for row in times])
     np.testing.assert_allclose(run(backend, solve, start, times), exact, atol=10 * TOLERANCE)
+    follow = prepared(backend, solve)
     for row, path in zip(times, exact, strict=True):
-        np.testing.assert_allclose(run(backend, solve, start, row), path, atol=10 * TOLERANCE)
+        np.testing.assert_allclose(follow(start, row), path, atol=10 * TOLERANCE)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -321,7 +341,7 @@ def test_gradients_of_paths_are_those_of_the_reference(backend: str, method: str
 
     unknown = np.concatenate([START, THETA])
     expected = [(exact(unknown + move) - exact(unknown - move)) / 2e-5 for move in 1e-5 * np.eye(len(unknown))]
-    np.testing.assert_allclose(slope(backend, value, unknown), expected, rtol=1e-5)
+    np.testing.assert_allclose(sloped(backend, value)(unknown)[1], expected, rtol=1e-5)
 
 
 # ---- failures --------------------------------------------------------------------------------------------------------
@@ -335,8 +355,9 @@ def test_what_cannot_be_solved_is_nan_with_its_gradient(backend: str, adjoint: b
     def end(x: Any) -> Any:
         return odes(backend).solve(lambda x, _: x * x, x, array(backend, [0.0, 0.5, 2.0]), adjoint=adjoint).sum()
 
-    assert np.isnan(run(backend, end, np.ones(1)))
-    assert np.isnan(slope(backend, end, np.ones(1))).all()
+    value, gradient = sloped(backend, end)(np.ones(1))
+    assert np.isnan(value)
+    assert np.isnan(gradient).all()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -374,8 +395,9 @@ def test_recording_keeps_the_gradient(method: str) -> None:
     replay = recorded(value, torch.tensor(START))
     there = START + 1.0
     found, gradient = replay(torch.tensor(there))
-    np.testing.assert_allclose(found, run("pyro", value, there), rtol=1e-12)
-    np.testing.assert_allclose(gradient, slope("pyro", value, there), rtol=1e-12)
+    expected, slopes = sloped("pyro", value)(there)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    np.testing.assert_allclose(gradient, slopes, rtol=1e-12)
 
 
 # ---- the bijector ----------------------------------------------------------------------------------------------------
@@ -408,19 +430,16 @@ def bijector(backend: str, **options: Any) -> Any:
     return odes(backend).Ode(field, 3, **{"rtol": TOLERANCE, "atol": TOLERANCE, **options})
 
 
-@pytest.mark.parametrize("adjoint", [False, True])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_inverse_undoes_the_map(backend: str, adjoint: bool) -> None:
-    step, z, context = bijector(backend, adjoint=adjoint), rng().normal(size=(4, 3)), rng().normal(size=(2, 1, 5))
+def test_the_inverse_undoes_the_map(backend: str) -> None:
+    step, z, context = bijector(backend), rng().normal(size=(4, 3)), rng().normal(size=(2, 1, 5))
     x, log_det = run(backend, step.forward_and_log_det, z, context)
     assert x.shape == (2, 4, 3)
     assert log_det.shape == (2, 4)
     back, inverse_log_det = run(backend, step.inverse_and_log_det, x, context)
     np.testing.assert_allclose(back, np.broadcast_to(z, back.shape), atol=20 * TOLERANCE)
     np.testing.assert_allclose(inverse_log_det, -log_det, atol=20 * TOLERANCE)
-    turned = run(backend, step.inverted().forward, x, context)
-    np.testing.assert_allclose(turned, back, atol=1e-12)
-    np.testing.assert_allclose(run(backend, step.inverse, x, context), back, atol=1e-12)
+    np.testing.assert_allclose(run(backend, step.inverted().forward, x, context), back, atol=1e-12)
 
 
 def test_the_bijectors_agree() -> None:
@@ -442,7 +461,7 @@ def test_every_parameter_of_the_field_gets_its_gradient(adjoint: bool) -> None:
         x, log_det = step.forward_and_log_det(jnp.asarray(z), given)
         return jnp.square(x).sum() + log_det.sum()
 
-    slopes = jax.grad(value, (0, 1))(bijector("numpyro", adjoint=adjoint), jnp.asarray(context))
+    slopes = jax.jit(jax.grad(value, (0, 1)))(bijector("numpyro", adjoint=adjoint), jnp.asarray(context))
     for first, second in zip(found, jax.tree.leaves(slopes), strict=True):
         np.testing.assert_allclose(first, second, atol=100 * TOLERANCE)
 

@@ -54,6 +54,8 @@ USES: dict[str, Op] = {
     "permute": op("permute", X, order=(1, 0), axis=-1),
     "argmax": op("argmax", X),
     "choose": op("choose", X, Y),
+    "entry": op("entry", X, key="0.shift"),
+    "coupled": op("coupled", X, Y),
     "steps": op("steps", X, count=3),
     **{name: op(name, X, Y, Z) for name in ("log_forward", "smooth", "viterbi")},
     **{name: op(name, *9 * (X,)) for name in ("log_filter", "smoother")},

@@ -81,34 +81,41 @@ def in_help() -> Iterator[Shown]:
 
 
 def marked(shown: Shown) -> object:
-    heavy = bool(shown.words) and shown.words[0] in HEAVY
-    return pytest.param(
-        shown, id=f"{shown.place}: {shown.line}", marks=[pytest.mark.slow] if heavy and shown.words[0] == "fit" else []
-    )
+    marks = [pytest.mark.slow] if shown.words[0] in HEAVY else []
+    return pytest.param(shown, id=f"{shown.place}: {shown.line}", marks=marks)
 
 
 ALL = [*in_pages(), *in_help()]
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the zoo, what README.md calls bad.yaml, a file of images, and two finished runs."""
-    folder = tmp_path_factory.mktemp("template")
-    shutil.copytree(ROOT / "specs", folder / "specs")
-    (folder / "bad.yaml").write_text(BAD, encoding="utf-8")
-    np.save(folder / "images.npy", np.zeros((3, 8, 8), dtype=np.int64))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for name in ("vae", "radon"):
-            assert run(patch, ["fit", f"specs/{name}.yaml", "--out", f"runs/{name}", "--quiet", *BRIEF[name]]) == 0
-    return folder
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for finished runs, which the first command that reads one makes."""
+    return tmp_path_factory.mktemp("finished")
 
 
 @pytest.fixture
-def workspace(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(template, tmp_path / "work")
-    monkeypatch.chdir(tmp_path / "work")
-    return tmp_path / "work"
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the zoo, what README.md calls bad.yaml, and a file of images."""
+    shutil.copytree(ROOT / "specs", tmp_path / "specs")
+    (tmp_path / "bad.yaml").write_text(BAD, encoding="utf-8")
+    np.save(tmp_path / "images.npy", np.zeros((3, 8, 8), dtype=np.int64))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def provide(shown: Shown, workspace: Path, finished: Path, patch: pytest.MonkeyPatch) -> None:
+    """What the lines above a command have made: the run that it reads or goes on with, the spec from `dgmppl new`."""
+    for path in map(Path, shown.words[1:]):
+        if path.suffix == ".yaml" and path.stem in names() and shown.words[0] != "new" and not path.exists():
+            assert run(patch, ["new", path.stem, "--quiet"]) == 0
+    for path in (Path(word) for word in shown.words if re.fullmatch(r"runs/\w+", word)):
+        if shown.words[0] == "fit" and "--resume" not in shown.words:
+            continue
+        if not (finished / path).exists():
+            fit = ["fit", f"specs/{path.name}.yaml", "--out", str(finished / path), "--quiet"]
+            assert run(patch, [*fit, *BRIEF[path.name]]) == 0
+        shutil.copytree(finished / path, workspace / path)
 
 
 def run(patch: pytest.MonkeyPatch, words: list[str]) -> int:
@@ -130,12 +137,10 @@ def shortened(words: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("shown", [marked(shown) for shown in ALL])
 def test_command_runs(
-    shown: Shown, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shown: Shown, workspace: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for word in shown.words[1:]:
-        path = workspace / word
-        if path.suffix == ".yaml" and path.stem in names() and shown.words[0] != "new" and not path.exists():
-            assert run(monkeypatch, ["new", path.stem, "--quiet"]) == 0
+    provide(shown, workspace, finished, monkeypatch)
+    capsys.readouterr()
     code = run(monkeypatch, shortened(shown.words))
     said = capsys.readouterr()
     assert code == (2 if "bad.yaml" in shown.words else 0), said.err

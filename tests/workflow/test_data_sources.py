@@ -277,3 +277,30 @@ def test_files_on_the_command_line_take_a_key(tmp_path: Path) -> None:
     np.testing.assert_allclose(fit.log_prob(read_columns(fit, [f"x={path}:w"])), standardized(VALUES + 1), rtol=1e-4)
     with pytest.raises(dg.RunError, match="holds v, w, none of which is 'u'"):
         read_columns(fit, [f"x={path}:u"])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("backend", ["pyro", "numpyro"])
+def test_a_mapped_file_trains(tmp_path: Path, backend: str) -> None:
+    """Maximum likelihood of a normal is the mean; the file stays as it is."""
+    np.save(tmp_path / "x.npy", VALUES)
+    before = (tmp_path / "x.npy").read_bytes()
+    data, parameters = f"x: {{file: {tmp_path / 'x.npy'}}}", "parameters:\n  m: learned(normal(2))\n"
+    program = dg.compile(spec(data, "x: Normal(m, 20)", parameters), backend, overrides=["train.optimizer=adam(1.0)"])
+    fit = program.fit(steps=300)
+    np.testing.assert_allclose(fit.parameters["m"], VALUES.mean(0), atol=0.5)
+    assert (tmp_path / "x.npy").read_bytes() == before
+
+
+def test_classes_of_images_are_classified(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for place in range(6):
+        folder = tmp_path / "faces" / ("dark" if place % 2 else "light")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (2, 2), 10 if place % 2 else 250).save(folder / f"{place}.png")
+    data = f"x: {{file: {tmp_path / 'faces'}, key: images}}\ny: {{file: {tmp_path / 'faces'}, key: labels}}"
+    fit = initial(data, "y: Bernoulli(logits=0.1 * (mean(x) - 128))")
+    expected = np.log(1 / (1 + np.exp(-0.1 * (128 - 10)))) * 3
+    np.testing.assert_allclose(fit.log_prob()[:3].sum(), expected, atol=1e-6)  # dark ones, coded 0, stand first
+    assert set(fit.sample(6)) == {"dark", "light"}

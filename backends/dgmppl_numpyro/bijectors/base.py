@@ -78,7 +78,7 @@ class Bijector(Transform):  # type: ignore[misc]
         turned.backwards = not self.backwards
         return turned
 
-    # ---- the maps -----------------------------------------------------------------------------------------------------
+    # ---- the maps ----------------------------------------------------------------------------------------------------
 
     def mapped(self, value: Array, context: tuple[Array, ...], *, forward: bool) -> tuple[Array, Array | float]:
         """`push` or `pull`, whichever is f (or its inverse) here."""
@@ -115,7 +115,7 @@ class Bijector(Transform):  # type: ignore[misc]
         """The `Transform` of NumPyro for given context."""
         return Conditioned(self, context) if context else self
 
-    # ---- NumPyro's Transform ------------------------------------------------------------------------------------------
+    # ---- NumPyro's Transform -----------------------------------------------------------------------------------------
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -160,7 +160,7 @@ class Bijector(Transform):  # type: ignore[misc]
         costly = self.costly[1] if self.backwards else self.costly[0]
         return -self.inverse_and_log_det(x)[1] if costly else self.forward_and_log_det(z)[1]
 
-    # ---- the pytree ---------------------------------------------------------------------------------------------------
+    # ---- the pytree --------------------------------------------------------------------------------------------------
 
     def _flattened(self) -> tuple[tuple[tuple[Any, Any], ...], tuple[tuple[str, Any], ...]]:
         """Parameters by name, and everything else."""

@@ -89,12 +89,12 @@ class Elementwise(Function):
     def _raw(self) -> tuple[Array, ...]:
         return tuple(getattr(self, name) for name in self.arrays)
 
-    def push(self, z: Array, context: tuple[Array, ...]) -> tuple[Array, Array]:
+    def push(self, z: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
         """The transform of each element."""
         x, log_derivative = self.element.push(z, *self._raw())
         return x, self.total(log_derivative)
 
-    def pull(self, x: Array, context: tuple[Array, ...]) -> tuple[Array, Array]:
+    def pull(self, x: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
         """Its inverse."""
         z, log_derivative = self.element.pull(x, *self._raw())
         return z, self.total(log_derivative)
@@ -111,11 +111,11 @@ class Diagonal(Function):
         self.shift = jnp.zeros(self.event)
         self.log_scale = jnp.zeros(self.event)
 
-    def push(self, z: Array, context: tuple[Array, ...]) -> tuple[Array, Array]:
+    def push(self, z: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
         """log |det J| is the sum of the log scales."""
         return z * jnp.exp(self.log_scale) + self.shift, self.total(self.log_scale)
 
-    def pull(self, x: Array, context: tuple[Array, ...]) -> tuple[Array, Array]:
+    def pull(self, x: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
         """z = exp(-log_scale) (x - shift)."""
         return (x - self.shift) * jnp.exp(-self.log_scale), -self.total(self.log_scale)
 
@@ -123,7 +123,7 @@ class Diagonal(Function):
 class ActNorm(Diagonal):
     """`Diagonal` that starts at a batch's statistics (Kingma and Dhariwal 2018)."""
 
-    def start(self, value: Array, context: tuple[Array, ...], name: str, found: dict[str, Array]) -> Array:
+    def start(self, value: Array, _context: tuple[Array, ...], name: str, found: dict[str, Array]) -> Array:
         """Shift and scale that give a batch mean 0 and variance 1; returns that batch."""
         rows = value.reshape(-1, *self.event)
         mean, variance = rows.mean(0), rows.var(0)

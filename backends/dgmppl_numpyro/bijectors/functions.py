@@ -26,11 +26,11 @@ class Sigmoid(Function):
 
     target = constraints.unit_interval
 
-    def push(self, z: Array, context: tuple[Array, ...]) -> tuple[Array, Array]:
+    def push(self, z: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
         """log x' = -log(1 + e^-z) - log(1 + e^z)."""
         return jax.nn.sigmoid(z), -self.total(softplus(-z) + softplus(z))
 
-    def pull(self, x: Array, context: tuple[Array, ...]) -> tuple[Array, Array]:
+    def pull(self, x: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
         """z = log x - log(1 - x)."""
         low, high = jnp.log(x), jnp.log1p(-x)
         return low - high, -self.total(low + high)
@@ -48,11 +48,11 @@ class Softplus(Function):
 
     target = constraints.positive
 
-    def push(self, z: Array, context: tuple[Array, ...]) -> tuple[Array, Array]:
+    def push(self, z: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
         """log x' = -log(1 + e^-z)."""
         return softplus(z), -self.total(softplus(-z))
 
-    def pull(self, x: Array, context: tuple[Array, ...]) -> tuple[Array, Array]:
+    def pull(self, x: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
         """z = x + log(1 - e^-x)."""
         rest = jnp.log(-jnp.expm1(-x))
         return x + rest, -self.total(rest)
@@ -63,11 +63,11 @@ class Exp(Function):
 
     target = constraints.positive
 
-    def push(self, z: Array, context: tuple[Array, ...]) -> tuple[Array, Array]:
+    def push(self, z: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
         """log x' = z."""
         return jnp.exp(z), self.total(z)
 
-    def pull(self, x: Array, context: tuple[Array, ...]) -> tuple[Array, Array]:
+    def pull(self, x: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
         """z = log x."""
         z = jnp.log(x)
         return z, -self.total(z)
@@ -85,11 +85,11 @@ class Tanh(Function):
 
     target = constraints.interval(-1.0, 1.0)
 
-    def push(self, z: Array, context: tuple[Array, ...]) -> tuple[Array, Array]:
+    def push(self, z: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
         """log x' = 2 (log 2 - z - log(1 + e^-2z))."""
         return jnp.tanh(z), self.total(2.0 * (math.log(2.0) - z - softplus(-2.0 * z)))
 
-    def pull(self, x: Array, context: tuple[Array, ...]) -> tuple[Array, Array]:
+    def pull(self, x: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
         """z = (log(1 + x) - log(1 - x)) / 2."""
         above, below = jnp.log1p(x), jnp.log1p(-x)
         return 0.5 * (above - below), -self.total(above + below)

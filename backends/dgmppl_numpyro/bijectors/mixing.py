@@ -40,11 +40,11 @@ class Permute(Flat):
         super().__init__(len(order) if event is None else event)
         self.order, self.back = tuple(order), tuple(np.argsort(order).tolist())
 
-    def push(self, z: Array, context: tuple[Array, ...]) -> tuple[Array, float]:
+    def push(self, z: Array, _context: tuple[Array, ...]) -> tuple[Array, float]:
         """Volume is kept."""
         return self.shaped(self.flat(z)[..., np.array(self.order)]), 0.0
 
-    def pull(self, x: Array, context: tuple[Array, ...]) -> tuple[Array, float]:
+    def pull(self, x: Array, _context: tuple[Array, ...]) -> tuple[Array, float]:
         """The inverse permutation."""
         return self.shaped(self.flat(x)[..., np.array(self.back)]), 0.0
 
@@ -54,13 +54,13 @@ class Reverse(Flat):
 
     source = target = None
 
-    def push(self, z: Array, context: tuple[Array, ...]) -> tuple[Array, float]:
+    def push(self, z: Array, _context: tuple[Array, ...]) -> tuple[Array, float]:
         """Volume is kept."""
         return self.shaped(self.flat(z)[..., ::-1]), 0.0
 
-    def pull(self, x: Array, context: tuple[Array, ...]) -> tuple[Array, float]:
+    def pull(self, x: Array, _context: tuple[Array, ...]) -> tuple[Array, float]:
         """Its own inverse."""
-        return self.push(x, context)
+        return self.push(x, _context)
 
 
 class LULinear(Flat):
@@ -85,13 +85,13 @@ class LULinear(Flat):
         unit = jnp.eye(self.size, dtype=self.lower.dtype)
         return jnp.tril(self.lower, -1) + unit, jnp.triu(self.upper, 1) + jnp.diag(jnp.exp(self.log_diagonal))
 
-    def push(self, z: Array, context: tuple[Array, ...]) -> tuple[Array, Array]:
+    def push(self, z: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
         """log |det J| = sum log_diagonal."""
         lower, upper = self._factors()
         mixed = (self.flat(z) @ upper.T) @ lower.T
         return self.shaped(mixed[..., np.array(self.order)] + self.bias), self.log_diagonal.sum()
 
-    def pull(self, x: Array, context: tuple[Array, ...]) -> tuple[Array, Array]:
+    def pull(self, x: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
         """Two triangular solves."""
         lower, upper = self._factors()
         vector = (self.flat(x) - self.bias)[..., np.array(self.back)]
@@ -117,7 +117,7 @@ class Planar(Flat):
         self.direction = jnp.zeros(self.size)
         self.bias = jnp.zeros(())
 
-    def push(self, z: Array, context: tuple[Array, ...]) -> tuple[Array, Array]:
+    def push(self, z: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
         """log |det J| = log(1 + tanh'(w z + b) w v)."""
         along = (self.weight * self.direction).sum()
         inner = softplus(along + _SOFTPLUS_ONE) - 1.0
@@ -128,7 +128,7 @@ class Planar(Flat):
         log_det = jnp.log1p((1.0 - bend**2) * inner).squeeze(-1)
         return self.shaped(vector + moved * bend), log_det
 
-    def pull(self, x: Array, context: tuple[Array, ...]) -> tuple[Array, Array]:
+    def pull(self, x: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
         """None in closed form."""
         raise NotImplementedError("a planar bijector runs from base to data only; `inverted()` gives the other way")
 
@@ -147,13 +147,13 @@ class Squeeze(Bijector):
         *channels, height, width = self.event
         self.image = (4 * math.prod(channels), height // 2, width // 2)
 
-    def push(self, z: Array, context: tuple[Array, ...]) -> tuple[Array, float]:
+    def push(self, z: Array, _context: tuple[Array, ...]) -> tuple[Array, float]:
         """Volume is kept."""
         channels, height, width = self.image
         split = z.reshape(*z.shape[: z.ndim - len(self.event)], channels // 4, height, 2, width, 2)
         return jnp.moveaxis(split, (-3, -1), (-4, -3)).reshape(*split.shape[:-5], *self.image), 0.0
 
-    def pull(self, x: Array, context: tuple[Array, ...]) -> tuple[Array, float]:
+    def pull(self, x: Array, _context: tuple[Array, ...]) -> tuple[Array, float]:
         """Channels back to squares."""
         channels, height, width = self.image
         split = x.reshape(*x.shape[:-3], channels // 4, 2, 2, height, width)

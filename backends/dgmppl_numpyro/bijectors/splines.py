@@ -46,9 +46,7 @@ def spline(z: Array, widths: Array, heights: Array, derivatives: Array, bound: f
     return jnp.where(inside, x, z), jnp.where(inside, _log_slope(bins, slope, part, below), 0.0)
 
 
-def inverse_spline(
-    x: Array, widths: Array, heights: Array, derivatives: Array, bound: float
-) -> tuple[Array, Array]:
+def inverse_spline(x: Array, widths: Array, heights: Array, derivatives: Array, bound: float) -> tuple[Array, Array]:
     """z with f(z) = x and log dz/dx: the root of a quadratic, in the form without cancellation; eq. 6 to 8."""
     inside = jnp.abs(x) <= bound
     clipped = x.clip(-bound, bound)
@@ -71,9 +69,7 @@ def _log_slope(bins: Bins, slope: Array, part: Array, below: Array) -> Array:
     return 2.0 * jnp.log(slope) + jnp.log(above) - 2.0 * jnp.log(below)
 
 
-def _bins(
-    value: Array, widths: Array, heights: Array, derivatives: Array, bound: float, *, by_height: bool
-) -> Bins:
+def _bins(value: Array, widths: Array, heights: Array, derivatives: Array, bound: float, *, by_height: bool) -> Bins:
     wide, high = _sizes(widths, bound), _sizes(heights, bound)
     x_knots, y_knots = _knots(wide, bound), _knots(high, bound)
     inner = SMALLEST + softplus(derivatives + _SLOPE_ONE)
@@ -81,9 +77,7 @@ def _bins(
     searched = y_knots if by_height else x_knots
     place = (value[..., None] >= searched[..., 1:]).sum(-1, keepdims=True)
     slopes = jnp.concatenate([ones, inner, ones], -1)
-    table = jnp.stack(
-        jnp.broadcast_arrays(x_knots, wide, y_knots, high, slopes[..., :-1], slopes[..., 1:]), -2
-    )
+    table = jnp.stack(jnp.broadcast_arrays(x_knots, wide, y_knots, high, slopes[..., :-1], slopes[..., 1:]), -2)
     found = _gather(table, place)
     return Bins(*(found[..., column] for column in range(6)))
 

@@ -19,4 +19,5 @@ class EquinoxBijectors(BijectorPrinter):
         table = ["", *wrap(f"orders = {orders}", 1)] if orders else []
         split = f"iter(jax.random.split(jax.random.key(0) if key is None else key, {random}))"
         keys = wrap(f"keys = {split}", 2) if random else []
-        return [f"class {name}(bijectors.Chain):", *docstring(doc, 1), *table, "", "    def __init__(self, key=None):", *keys]
+        opening = [f"class {name}(bijectors.Chain):", *docstring(doc, 1), *table, ""]
+        return [*opening, "    def __init__(self, key=None):", *keys]

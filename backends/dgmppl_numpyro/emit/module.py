@@ -32,6 +32,7 @@ class NumPyroPrinter(ModulePrinter):
     }  # fmt: skip
     imports: ClassVar[Mapping[str, str]] = {
         "functools": "import functools",
+        "importlib": "import importlib",
         "math": "import math",
         "Callable": "from collections.abc import Callable",
         "Mapping": "from collections.abc import Mapping",
@@ -44,7 +45,9 @@ class NumPyroPrinter(ModulePrinter):
         "jax": "import jax",
         "jnp": "import jax.numpy as jnp",
         "np": "import numpy as np",
+        "np": "import numpy as np",
         "numpyro": "import numpyro",
+        "ot": "import ot",
         "dist": "import numpyro.distributions as dist",
         "Array": "from jax import Array",
         "lax": "from jax import lax",

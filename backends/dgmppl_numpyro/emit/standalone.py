@@ -2,52 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
+from pathlib import Path
 
 from dgmppl.ir.emission.inline import inline
-from dgmppl_numpyro import (
-    activations,
-    attention,
-    causal,
-    constraints,
-    convolutions,
-    densities,
-    distributions,
-    draws,
-    elementary,
-    embedding,
-    kalman,
-    loops,
-    networks,
-    operations,
-    programs,
-    recurrent,
-    recursions,
-    residual,
-)
 
+# In an order in which a module comes after those that it takes definitions from; read, not imported: some of them need
+# libraries that most programs do not.
 _MODULES = (
-    operations,
-    elementary,
-    constraints,
-    densities,
-    draws,
-    loops,
-    recursions,
-    kalman,
-    networks,
-    activations,
-    embedding,
-    attention,
-    convolutions,
-    recurrent,
-    residual,
-    causal,
-    distributions,
-    programs,
-)
+    "operations", "elementary", "constraints", "densities", "draws", "loops", "recursions", "kalman", "transport",
+    "networks", "activations", "embedding", "attention", "convolutions", "recurrent", "residual", "causal",
+    "distributions", "programs",
+)  # fmt: skip
+_RUNTIME = Path(__file__).resolve().parent.parent
 
 
 def inlined(used: set[tuple[str, str]]) -> list[str]:
     """The definitions that (module, name) pairs need, and a namespace for each module."""
-    return inline({module.__name__.rpartition(".")[2]: inspect.getsource(module) for module in _MODULES}, used)
+    sources = {name: (_RUNTIME / f"{name}.py").read_text(encoding="utf-8") for name in _MODULES}
+    return inline(sources, used)

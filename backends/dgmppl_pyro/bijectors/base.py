@@ -74,7 +74,7 @@ class Bijector(TransformModule):  # type: ignore[misc]
         turned._inv = None
         return turned
 
-    # ---- the maps -----------------------------------------------------------------------------------------------------
+    # ---- the maps ----------------------------------------------------------------------------------------------------
 
     def mapped(self, value: Tensor, context: tuple[Tensor, ...], *, forward: bool) -> tuple[Tensor, Tensor | float]:
         """`push` or `pull`, whichever is f (or its inverse) here."""
@@ -112,7 +112,7 @@ class Bijector(TransformModule):  # type: ignore[misc]
         """The `Transform` of torch for given context."""
         return Conditioned(self, context) if context else self
 
-    # ---- torch's Transform --------------------------------------------------------------------------------------------
+    # ---- torch's Transform -------------------------------------------------------------------------------------------
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -89,12 +89,12 @@ class Elementwise(Function):
     def _raw(self) -> tuple[Tensor, ...]:
         return tuple(self._parameters[name] for name, _ in self.element.raw)
 
-    def push(self, z: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def push(self, z: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """The transform of each element."""
         x, log_derivative = self.element.push(z, *self._raw())
         return x, self.total(log_derivative)
 
-    def pull(self, x: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def pull(self, x: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Its inverse."""
         z, log_derivative = self.element.pull(x, *self._raw())
         return z, self.total(log_derivative)
@@ -109,11 +109,11 @@ class Diagonal(Function):
         self.shift = nn.Parameter(torch.zeros(self.event))
         self.log_scale = nn.Parameter(torch.zeros(self.event))
 
-    def push(self, z: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def push(self, z: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """log |det J| is the sum of the log scales."""
         return z * self.log_scale.exp() + self.shift, self.total(self.log_scale)
 
-    def pull(self, x: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def pull(self, x: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """z = exp(-log_scale) (x - shift)."""
         return (x - self.shift) * (-self.log_scale).exp(), -self.total(self.log_scale)
 
@@ -121,7 +121,7 @@ class Diagonal(Function):
 class ActNorm(Diagonal):
     """`Diagonal` that starts at a batch's statistics (Kingma and Dhariwal 2018)."""
 
-    def start(self, value: Tensor, context: tuple[Tensor, ...], name: str, found: dict[str, Tensor]) -> Tensor:
+    def start(self, value: Tensor, _context: tuple[Tensor, ...], name: str, found: dict[str, Tensor]) -> Tensor:
         """Shift and scale that give a batch mean 0 and variance 1; returns that batch."""
         rows = value.reshape(-1, *self.event)
         variance, mean = torch.var_mean(rows, 0, correction=0)

@@ -25,11 +25,11 @@ class Sigmoid(Function):
 
     target = constraints.unit_interval
 
-    def push(self, z: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def push(self, z: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """log x' = -log(1 + e^-z) - log(1 + e^z)."""
         return torch.sigmoid(z), -self.total(softplus(-z) + softplus(z))
 
-    def pull(self, x: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def pull(self, x: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """z = log x - log(1 - x)."""
         low, high = x.log(), torch.log1p(-x)
         return low - high, -self.total(low + high)
@@ -47,11 +47,11 @@ class Softplus(Function):
 
     target = constraints.positive
 
-    def push(self, z: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def push(self, z: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """log x' = -log(1 + e^-z)."""
         return softplus(z), -self.total(softplus(-z))
 
-    def pull(self, x: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def pull(self, x: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """z = x + log(1 - e^-x)."""
         rest = torch.log(-torch.expm1(-x))
         return x + rest, -self.total(rest)
@@ -62,11 +62,11 @@ class Exp(Function):
 
     target = constraints.positive
 
-    def push(self, z: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def push(self, z: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """log x' = z."""
         return z.exp(), self.total(z)
 
-    def pull(self, x: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def pull(self, x: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """z = log x."""
         z = x.log()
         return z, -self.total(z)
@@ -84,11 +84,11 @@ class Tanh(Function):
 
     target = constraints.interval(-1.0, 1.0)
 
-    def push(self, z: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def push(self, z: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """log x' = 2 (log 2 - z - log(1 + e^-2z))."""
         return torch.tanh(z), self.total(2.0 * (math.log(2.0) - z - softplus(-2.0 * z)))
 
-    def pull(self, x: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def pull(self, x: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """z = (log(1 + x) - log(1 - x)) / 2."""
         above, below = torch.log1p(x), torch.log1p(-x)
         return 0.5 * (above - below), -self.total(above + below)

@@ -39,11 +39,11 @@ class Permute(Flat):
         self.register_buffer("order", places, persistent=False)
         self.register_buffer("back", places.argsort(), persistent=False)
 
-    def push(self, z: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, float]:
+    def push(self, z: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, float]:
         """Volume is kept."""
         return self.shaped(self.flat(z).index_select(-1, self.order)), 0.0
 
-    def pull(self, x: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, float]:
+    def pull(self, x: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, float]:
         """The inverse permutation."""
         return self.shaped(self.flat(x).index_select(-1, self.back)), 0.0
 
@@ -53,13 +53,13 @@ class Reverse(Flat):
 
     source = target = None
 
-    def push(self, z: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, float]:
+    def push(self, z: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, float]:
         """Volume is kept."""
         return self.shaped(self.flat(z).flip(-1)), 0.0
 
-    def pull(self, x: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, float]:
+    def pull(self, x: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, float]:
         """Its own inverse."""
-        return self.push(x, context)
+        return self.push(x, _context)
 
 
 class LULinear(Flat):
@@ -84,13 +84,13 @@ class LULinear(Flat):
         unit = torch.diag_embed(torch.ones_like(self.log_diagonal))
         return self.lower.tril(-1) + unit, self.upper.triu(1) + torch.diag_embed(self.log_diagonal.exp())
 
-    def push(self, z: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def push(self, z: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """log |det J| = sum log_diagonal."""
         lower, upper = self._factors()
         mixed = (self.flat(z) @ upper.T) @ lower.T
         return self.shaped(mixed.index_select(-1, self.order) + self.bias), self.log_diagonal.sum()
 
-    def pull(self, x: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def pull(self, x: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Two triangular solves."""
         lower, upper = self._factors()
         vector = (self.flat(x) - self.bias).index_select(-1, self.back)
@@ -115,7 +115,7 @@ class Planar(Flat):
         self.direction = nn.Parameter(torch.zeros(self.size))
         self.bias = nn.Parameter(torch.zeros(()))
 
-    def push(self, z: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def push(self, z: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """log |det J| = log(1 + tanh'(w z + b) w v)."""
         along = (self.weight * self.direction).sum()
         inner = softplus(along + _SOFTPLUS_ONE) - 1.0
@@ -126,7 +126,7 @@ class Planar(Flat):
         log_det = torch.log1p((1.0 - bend.square()) * inner).squeeze(-1)
         return self.shaped(vector + moved * bend), log_det
 
-    def pull(self, x: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def pull(self, x: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """None in closed form."""
         raise NotImplementedError("a planar bijector runs from base to data only; `inverted()` gives the other way")
 
@@ -145,13 +145,13 @@ class Squeeze(Bijector):
         *channels, height, width = self.event
         self.image = (4 * math.prod(channels), height // 2, width // 2)
 
-    def push(self, z: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, float]:
+    def push(self, z: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, float]:
         """Volume is kept."""
         channels, height, width = self.image
         split = z.reshape(*z.shape[: z.ndim - len(self.event)], channels // 4, height, 2, width, 2)
         return split.movedim((-3, -1), (-4, -3)).reshape(*split.shape[:-5], *self.image), 0.0
 
-    def pull(self, x: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, float]:
+    def pull(self, x: Tensor, _context: tuple[Tensor, ...]) -> tuple[Tensor, float]:
         """Channels back to squares."""
         channels, height, width = self.image
         split = x.reshape(*x.shape[:-3], channels // 4, 2, 2, height, width)

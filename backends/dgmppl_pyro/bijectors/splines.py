@@ -80,9 +80,7 @@ def _bins(
     searched = y_knots if by_height else x_knots
     place = (value[..., None] >= searched[..., 1:]).sum(-1, keepdim=True)
     slopes = torch.cat([ones, inner, ones], -1)
-    table = torch.stack(
-        torch.broadcast_tensors(x_knots, wide, y_knots, high, slopes[..., :-1], slopes[..., 1:]), -2
-    )
+    table = torch.stack(torch.broadcast_tensors(x_knots, wide, y_knots, high, slopes[..., :-1], slopes[..., 1:]), -2)
     found = _gather(table, place)
     return Bins(*found.unbind(-1))
 

@@ -34,6 +34,8 @@ class PyroPrinter(ModulePrinter):
         "cholesky": "lower_cholesky", "correlation_cholesky": "corr_cholesky", "positive_definite": "positive_definite",
     }  # fmt: skip
     imports: ClassVar[Mapping[str, str]] = {
+        "functools": "import functools",
+        "importlib": "import importlib",
         "math": "import math",
         "weakref": "import weakref",
         "Callable": "from collections.abc import Callable",
@@ -45,6 +47,7 @@ class PyroPrinter(ModulePrinter):
         "_": "",
         "pyro": "import pyro",
         "dist": "import pyro.distributions as dist",
+        "ot": "import ot",
         "torch": "import torch",
         "F": "import torch.nn.functional as F",
         "poutine": "from pyro import poutine",

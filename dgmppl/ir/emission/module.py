@@ -71,7 +71,9 @@ class ModulePrinter(ABC):
     constraints: ClassVar[Mapping[str, str]]
     runtime = (
         "attention", "bijectors", "causal", "constraints", "convolutions", "densities", "distributions", "draws",
-        "embedding", "kalman", "loops", "networks", "operations", "programs", "recursions", "recurrent", "residual",
+        "embedding", "kalman", "loops", "networks", "operations", "programs", "recursions", "recurrent",
+        "registered", "residual",
+        "transport",
     )  # fmt: skip
 
     def __init__(self, module: Module) -> None:

@@ -14,7 +14,8 @@ _LIBRARIES = (
 )  # fmt: skip
 _RUNTIME = (
     "attention", "bijectors", "causal", "constraints", "convolutions", "densities", "distributions", "draws",
-    "embedding", "loops", "kalman", "networks", "odes", "operations", "programs", "recursions", "recurrent", "residual",
+    "embedding", "loops", "kalman", "networks", "odes", "operations", "programs", "recursions", "recurrent",
+    "registered", "residual", "transport",
 )  # fmt: skip
 _MODULE = ("NETWORKS", "NOISE", "Model", "Guide", "Program", "guide", "initial", "model", "noise")
 _ARGUMENTS = (

@@ -30,6 +30,7 @@ CALLS: Mapping[str, str] = {
     "permute": "operations.permute({x}, {order}, {axis})",
     "argmax": "{X}.argmax(-1)",
     "choose": "operations.choose({x}, {y})",
+    "coupled": "transport.coupled({x}, {y})",
     "steps": "draws.steps({x}, {count})",
     "stack": "operations.stack([{all}], {axis})",
     "take": "operations.take({x}, {y}, {rank})",
@@ -52,6 +53,7 @@ CALLS: Mapping[str, str] = {
     "log_filter": "kalman.log_filter({all})",
     "smoother": "kalman.smoother({all})",
     "inverse": "operations.inverse({x})",
+    "entry": '{X}["{key}"]',
     "item": "{X}[{number}]",
 }
 

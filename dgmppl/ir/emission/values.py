@@ -33,6 +33,8 @@ from dgmppl.ir.kernel import (
     Op,
     Value,
     Var,
+    Velocity,
+    WarmStart,
 )
 from dgmppl.ir.types import Support
 
@@ -132,6 +134,10 @@ class ValuePrinter(DensityPrinter):
                 return f'noise["{name}"]', ATOM
             case BijectorCall():
                 return self._bijector(value), ATOM
+            case Velocity(bijector=name, point=point, time=time, context=context):
+                return f"{self._group(name)}.velocity({', '.join(map(self.text, (point, time, *context)))})", ATOM
+            case WarmStart(bijector=name, value=at, context=context):
+                return f"{self._group(name)}.warm_start({', '.join(map(self.text, (at, *context)))})", ATOM
             case NetworkStart(network=network, context=context, like=like, rank=rank):
                 batch = f"batch=draws.batch({self.text(like)}, {rank})"
                 return f"{self._group(network)}.start({', '.join([*map(self.text, context), batch])})", ATOM

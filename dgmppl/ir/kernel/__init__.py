@@ -38,6 +38,8 @@ from dgmppl.ir.kernel.values import (
     Op,
     Value,
     Var,
+    Velocity,
+    WarmStart,
 )
 
 __all__ = [
@@ -72,4 +74,6 @@ __all__ = [
     "Statement",
     "Value",
     "Var",
+    "Velocity",
+    "WarmStart",
 ]

@@ -148,6 +148,38 @@ class BijectorCall(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Velocity(Node):
+    """The field of a bijector in continuous time at a point and a time: dx/dt, shaped like the point.
+
+    Attributes:
+        bijector: the group.
+        point: x.
+        time: t, one number per batch element.
+        context: what conditions the field.
+    """
+
+    bijector: str
+    point: Value
+    time: Value
+    context: tuple[Value, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WarmStart(Node):
+    """Data-dependent start values of a bijector's parameters, by canonical name, from one batch.
+
+    Attributes:
+        bijector: the group.
+        value: the batch.
+        context: what conditions every step.
+    """
+
+    bijector: str
+    value: Value
+    context: tuple[Value, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkStart(Node):
     """The cache with which a causal network begins to be evaluated element by element.
 
@@ -203,6 +235,6 @@ class Divergence(Node):
 
 
 Value: TypeAlias = (
-    "Var | Number | Op | NetworkCall | LogProb | Draw | NoiseEntry | BijectorCall | NetworkStart | NetworkStep"
-    " | NetworkLogPrior | Divergence"
+    "Var | Number | Op | NetworkCall | NetworkStart | NetworkStep | LogProb | Draw | NoiseEntry | BijectorCall"
+    " | Velocity | WarmStart | NetworkLogPrior | Divergence"
 )

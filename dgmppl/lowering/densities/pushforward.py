@@ -84,7 +84,8 @@ def _image(
         span=variable.span,
     )
     axes = frozenset().union(*(part.axes for part in parts))
-    return Lowered(call, value.shape, any(part.batched for part in parts), Dtype.REAL, axes)
+    shape = _base(density, scope, variable).typed.shape if backwards else variable.kind.shape
+    return Lowered(call, shape, any(part.batched for part in parts), Dtype.REAL, axes)
 
 
 def _probe(density: Pushforward, scope: Scope, variable: Variable) -> Value | None:

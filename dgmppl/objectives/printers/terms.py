@@ -260,9 +260,12 @@ def _surrogate(
             below = n["time,noise"]
             inside = f"{weight}{left}target{n.minus}net({n.under(n.name(site), 't')}, t){right}{square}"
             return f"{n.under(expectation, below)}{_bracket(inside, n)}"
-        case VelocityRegression(site=site):
+        case VelocityRegression(site=site, path=path):
             name = n.name(site)
-            velocity = f"field({n.under(name, 't')}, t){n.minus}({n.under(name, '1')}{n.minus}{n.under(name, '0')})"
+            straight = f"({n.under(name, '1')}{n.minus}{n.under(name, '0')})"
+            change = n.choose("∂", "\\partial ")
+            target = straight if path == "linear" else f"{n.under(change, 't')} {n.under(name, 't')}"
+            velocity = f"field({n.under(name, 't')}, t){n.minus}{target}"
             return f"{n.under(expectation, n['endpoints'])}{left}{velocity}{right}{square}"
 
 

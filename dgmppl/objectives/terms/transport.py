@@ -11,8 +11,13 @@ from dgmppl.objectives.state import State
 
 
 def flow_matching(state: State, request: Request) -> Share:
-    """E || field(x_t, t) - (x1 - x0) ||^2 along straight lines from base to data (Lipman et al. 2023, eq. 9)."""
-    path, named = request.word("path"), called(request.get("site"))
+    """E || field(x_t, t) - d x_t / dt ||^2 along paths from base to data (Lipman et al. 2023, eq. 9).
+
+    Straight lines, or arcs that keep the variance (Albergo and Vanden-Eijnden 2023, eq. 7); with
+    `coupling=optimal_transport` each batch is paired by the plan of least squared distance (Tong et al. 2024,
+    section 3.2).
+    """
+    path, coupling, named = request.word("path"), request.word("coupling"), called(request.get("site"))
     program = state.structure.program
     found = [
         name
@@ -30,13 +35,16 @@ def flow_matching(state: State, request: Request) -> Share:
             fix="declare `bijectors: {flow: ode(field)}` and `x: flow(z)`, or leave `objective` out",
         )
     term = PlayerTerm(
-        VelocityRegression(found[0], path),
-        "E‖field(xₜ, t) − E[x₁ − x₀ | xₜ]‖² + const",
+        VelocityRegression(found[0], path, coupling),
+        "E‖field(xₜ, t) − E[∂ₜxₜ | xₜ]‖² + const",
         Direction.EQUAL,
         weight=request.weight,
     )
     note = "Flow matching is a regression on velocities, not a divergence of densities; the likelihood is the ODE's."
-    return Share("regression", None, (Contribution("model", model_groups(state.structure), (term,)),), (note,))
+    notes = (note,)
+    if coupling == "optimal_transport":
+        notes += ("Pairs come from each batch's optimal transport plan: the target depends on the batch's size.",)
+    return Share("regression", None, (Contribution("model", model_groups(state.structure), (term,)),), notes)
 
 
 def denoising(state: State, request: Request, name: str) -> Share:
