@@ -1,7 +1,7 @@
 """CPU seconds of `dgmppl check` and `dgmppl explain` for the zoo's largest specs, as whole processes.
 
-What the interpreter and its libraries alone cost stands beside it: on a machine that others use too, CPU seconds grow with
-their load, and the ratio tells the two apart.
+What the interpreter and its libraries alone cost stands beside it: on a machine that others use too, CPU seconds grow
+with their load, and the ratio tells the two apart.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def cpu_seconds(*arguments: str) -> float:
 
 
 def measure(*commands: tuple[str, ...]) -> list[list[float]]:
-    """The seconds of each command over `RUNS` rounds, in turn, so that all share the machine's drift; one run warms up."""
+    """The sorted seconds of each command over `RUNS` rounds, in turn, so that all share the machine's drift."""
     for command in commands:
         cpu_seconds(*command)
     rounds = [[cpu_seconds(*command) for command in commands] for _ in range(RUNS)]

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 CASES = {"spec": 50_000, "expression": 30_000, "data": 14_000, "run": 6_000}
-BATCH = 5_000
+BATCH = 2_500
 _COLUMNS = ("input", "cases", "refused", "findings", "CPU s", "slowest s", "peak growth MiB")
 
 

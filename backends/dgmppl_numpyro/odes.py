@@ -198,11 +198,9 @@ def _solution(rate: Rate, state: Array, times: Array, solver: Solver) -> Array:
     """The states at the times [T], [T, *state]."""
     if len(times) == 1:
         return state[None]
-    return (
-        _classical(rate, state, times, solver.steps)
-        if solver.method in FIXED
-        else _adaptive(rate, state, times, solver)
-    )
+    if solver.method in FIXED:
+        return _classical(rate, state, times, solver.steps)
+    return _adaptive(rate, state, times, solver)
 
 
 def _classical(rate: Rate, state: Array, times: Array, steps: int) -> Array:
@@ -269,7 +267,7 @@ class Ode(Bijector):
     The log-determinant is exact to the solver's tolerance; with a probe (`probed`) it is an unbiased estimate.
     """
 
-    arrays = ("field", "probe")
+    arrays = ("conditioner", "probe")
 
     def __init__(
         self,
@@ -284,16 +282,16 @@ class Ode(Bijector):
     ) -> None:
         """Args: the network of (x, t, context), the event's shape, and the options of `flow`."""
         super().__init__(event)
-        self.field = field
+        self.conditioner = field
         self.options = (method, rtol, atol, steps, trace, adjoint)
         self.probe: Array | None = None
 
     def bind(self, networks: Mapping[str, Any]) -> Bijector:
         """The step with its network, where that is shared."""
-        if not isinstance(self.field, Shared):
+        if not isinstance(self.conditioner, Shared):
             return self
         bound = copy.copy(self)
-        bound.field = networks[self.field.name]
+        bound.conditioner = networks[self.conditioner.name]
         return bound
 
     def probed(self, probe: Array) -> Ode:
@@ -313,6 +311,6 @@ class Ode(Bijector):
     def _move(self, x: Array, t0: float, t1: float, context: tuple[Array, ...]) -> tuple[Array, Array]:
         method, rtol, atol, steps, trace, adjoint = self.options
         return flow(
-            self.field, x, t0, t1, *context, event=len(self.event), probe=self.probe, method=method, rtol=rtol,
+            self.conditioner, x, t0, t1, *context, event=len(self.event), probe=self.probe, method=method, rtol=rtol,
             atol=atol, steps=steps, trace=trace, adjoint=adjoint,
         )  # fmt: skip

@@ -42,8 +42,8 @@ class Attention(nn.Module):  # type: ignore[misc]
 
     def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
         """Each place reads the places that `seen` [T, T] allows; all of them by default."""
-        parts = (self._split(layer(x)) for layer in (self.query, self.key, self.value))
-        return self.output(self._merge(attend(*parts, seen)))
+        query, key, value = (self._split(layer(x)) for layer in (self.query, self.key, self.value))
+        return self.output(self._merge(attend(query, key, value, seen)))
 
     def step(self, cache: KeysValues, i: int, x: Tensor) -> tuple[KeysValues, Tensor]:
         """Place i alone, x [.., width], given the keys and values [.., heads, T, d] of the places before it."""

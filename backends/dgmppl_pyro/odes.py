@@ -335,16 +335,16 @@ class Ode(Bijector):
     ) -> None:
         """Args: the network of (x, t, context), the event's shape, and the options of `flow`."""
         super().__init__(event)
-        self.field = field
+        self.conditioner = field
         self.options = (method, rtol, atol, steps, trace, adjoint)
         self.probe: Tensor | None = None
 
     def bind(self, networks: Mapping[str, nn.Module]) -> Bijector:
         """The step with its network, where that is shared."""
-        if not isinstance(self.field, Shared):
+        if not isinstance(self.conditioner, Shared):
             return self
         bound = copy.copy(self)
-        bound._modules = {**self._modules, "field": networks[self.field.name]}
+        bound._modules = {**self._modules, "conditioner": networks[self.conditioner.name]}
         return bound
 
     def probed(self, probe: Tensor) -> Ode:
@@ -363,8 +363,8 @@ class Ode(Bijector):
 
     def _move(self, x: Tensor, t0: float, t1: float, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         method, rtol, atol, steps, trace, adjoint = self.options
-        read = (*self.field.parameters(), *context)
+        read = (*self.conditioner.parameters(), *context)
         return flow(
-            self.field, x, t0, t1, *context, event=len(self.event), probe=self.probe, method=method, rtol=rtol,
+            self.conditioner, x, t0, t1, *context, event=len(self.event), probe=self.probe, method=method, rtol=rtol,
             atol=atol, steps=steps, trace=trace, adjoint=adjoint, parameters=read,
         )  # fmt: skip

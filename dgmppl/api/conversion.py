@@ -23,14 +23,14 @@ from dgmppl.runs.receipt import file_hash, machine, program_hash, versions
 _SHARED = ("spec.yaml", "spec.extends-*.yaml", "metrics.jsonl", "posterior.nc", "samples.png")
 
 
-def convert(run: Path, backend: str, out: Path | None = None, **trust: bool) -> RunFolder:
+def convert(run: Path, backend: str, out: Path | None = None, *, trust_code: bool = False) -> RunFolder:
     """Write a finished run as one of another backend.
 
     Args:
         run: the run's folder; it stays as it is.
         backend: the backend to emit for.
         out: the new folder; `RUN-BACKEND` by default.
-        **trust: as for `load`.
+        trust_code: `python(...)` in the run's spec may import code of your own.
 
     Raises:
         RunError: there is no finished run, it is of this backend already, or the new folder holds something.
@@ -43,7 +43,7 @@ def convert(run: Path, backend: str, out: Path | None = None, **trust: bool) -> 
     target = RunFolder(out or run.with_name(f"{run.name}-{backend}"))
     if target.path.exists() and (not target.path.is_dir() or any(target.path.iterdir())):
         raise RunError(f"{target.path} exists; choose another folder with --out")
-    fitted = load(run, backend, **trust)
+    fitted = load(run, backend, trust_code=trust_code)
     fitted.program.compiled.executable  # noqa: B018  (what this backend cannot print or import is refused here)
     with target.locked():
         _write(fitted, folder, target, facts)

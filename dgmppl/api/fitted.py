@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from dgmppl.api.completion import factorized, prefix
 from dgmppl.api.discrete import stated
 from dgmppl.api.inputs import Batch, of_part, of_values, row_wise
 from dgmppl.api.program import CompiledProgram
@@ -141,20 +142,21 @@ class Fit:
         Args:
             n: how many.
             given: covariates: one value for all draws, or `[n, *event]`, by name; None takes covariates from the rows
-                of the data, in order.
+                of the data, in order. The first elements of a factorized site, `[m]` or `[n, m]`, are kept.
             seed: of the noise.
 
         Returns:
             `[n, *event]` where one variable is observed; else a dictionary of such arrays.
         """
-        drawn = self.draw(n, self._covariates(n, given), seed)
+        drawn = self.draw(n, self._known(n, given), seed)
         observed = self.queries.observed(drawn)
         return next(iter(observed.values())) if len(observed) == 1 else observed
 
     def draw(self, n: int, covariates: Mapping[str, Array], seed: int) -> dict[str, Array]:
         """Every site of the model, `[n, *event]`, in model units, given covariates in model units."""
         if self.draws is None:
-            return self.queries.sample(self.parameters, n, covariates, seed)
+            ask = self.queries.complete if any(name.endswith(".given") for name in covariates) else self.queries.sample
+            return ask(self.parameters, n, covariates, seed)
 
         def one(theta: Mapping[str, Array], number: int) -> dict[str, Array]:
             row = {
@@ -173,6 +175,23 @@ class Fit:
             name: np.concatenate([np.broadcast_to(part[name], (1, *np.shape(part[name])[1:])) for part in parts])
             for name in parts[0]
         }
+
+    def _known(self, n: int, given: Any) -> dict[str, Array]:
+        """Covariates of n draws and the elements that are given of factorized sites, in model units."""
+        begun = factorized(self._typed)
+        names = dict(given) if isinstance(given, Mapping) else {}
+        started = {name: value for name, value in names.items() if name in begun}
+        rest = {name: value for name, value in names.items() if name not in begun} if started else given
+        known = self._covariates(n, rest or None)
+        if not started:
+            return known
+        if self.draws is not None:
+            raise RunError("a beginning can be given where parameters are points, not posterior draws")
+        for name in begun:
+            values, mask = prefix(self._typed, begun[name], started.get(name, np.zeros(0)), n)
+            known[name] = self.batch({name: values}, partial=True).arrays[name]
+            known[f"{name}.given"] = mask
+        return known
 
     def _covariates(self, n: int, given: Any) -> dict[str, Array]:
         """Covariates of n draws, in model units."""

@@ -116,7 +116,7 @@ def _train(compiled: Compilation, data: DataSet, options: FitOptions, keeper: Ke
     batches = _Stream(batch.rows, settings)
     arrays = _with_redraws(compiled, data, batch, batches, settings.seed)
     steps = total_steps(settings, batches)
-    values = initial_values(compiled.module.parameters, settings.seed)
+    values = _start_values(compiled, batch, settings)
     with bar(program.name, shown=options.progress) as progress:
         sized = replace(settings, batch_size=batches.size)
         trainer = compiled.executable.trainer(
@@ -133,6 +133,16 @@ def _train(compiled: Compilation, data: DataSet, options: FitOptions, keeper: Ke
         )  # fmt: skip
         history = train(trainer, batches, plan)
     return Outcome(history.parameters, None, history.records, trainer.step, time.perf_counter() - started)
+
+
+def _start_values(compiled: Compilation, batch: Batch, settings: Train) -> dict[str, Array]:
+    """Where training starts: the seed's values, and those that are read off the first batch."""
+    values = initial_values(compiled.module.parameters, settings.seed)
+    if not compiled.executable.has("warm_start"):
+        return values
+    first = next(iter(Batches(batch.rows, settings.batch_size, settings.seed)))
+    part = batch.take(compiled.program, first)
+    return values | compiled.executable.call("warm_start", values, part.arrays, rows=part.rows)
 
 
 def _restore(trainer: Trainer, batches: Batches, stopping: EarlyStopping | None, start: Checkpoint) -> None:

@@ -93,10 +93,12 @@ def found_in(program: Program, declarations: Declarations, entries: Mapping[str,
     """The variables among the columns of a table or the arrays of an archive.
 
     A variable is the entry that it selects (`column: income`, `key: images`), the entry of its own name, or the columns
-    that it was made of, side by side.
+    that it was made of, side by side. What the spec computes from other variables is computed here too.
     """
     found: dict[str, Any] = {}
     for declaration in declarations:
+        if declaration.kind == "expression":
+            continue
         sources = _sources(program, declaration)
         if len(sources) == 1 and sources[0] in entries:
             found[declaration.name] = entries[sources[0]]

@@ -51,7 +51,7 @@ class Batch:
     rows: int
     numbers: Array
 
-    def take(self, program: Program, rows: slice) -> Batch:
+    def take(self, program: Program, rows: slice | NDArray[np.int64]) -> Batch:
         """Some of the rows; columns that have no rows stay whole."""
 
         def cut(name: str, arrays: Mapping[str, Array]) -> Array:

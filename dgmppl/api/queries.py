@@ -110,6 +110,11 @@ class Queries:
         self.require("sample", "sample", "sampler")
         return self.executable.call("sample", values, covariates, seed=seed, rows=rows)
 
+    def complete(self, values: Arrays, rows: int, known: Arrays, seed: int) -> dict[str, Array]:
+        """The same, given the elements of observed sites that `known` holds and marks in `NAME.given`."""
+        self.require("complete", "sample", "sampler that goes on from given elements")
+        return self.executable.call("complete", values, known, seed=seed, rows=rows)
+
     def observed(self, drawn: Mapping[str, Array]) -> dict[str, Array]:
         """The observed sites among draws, in the data's own units."""
         return {

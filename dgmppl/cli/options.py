@@ -94,8 +94,3 @@ def values(given: Sequence[str] | None, option: str = "--given") -> dict[str, An
             return text
 
     return {name: value(text) for name, text in pairs(given, option).items()} or None
-
-
-def trusting(trust_code: bool) -> dict[str, Any]:
-    """The argument by which the Python API may import code of the user's own; absent unless it is asked for."""
-    return {"trust_code": True} if trust_code else {}

@@ -29,7 +29,6 @@ from dgmppl.cli.options import (
     Threads,
     TrustCode,
     pairs,
-    trusting,
     values,
 )
 from dgmppl.cli.output import print_metrics, print_summary, say, say_json, warn, warnings_as_notes, write_nats
@@ -61,7 +60,7 @@ def fit(
     from dgmppl.runs.interrupts import Interrupted
 
     shown = not quiet and not as_json
-    program = compile_program(spec, backend, pairs(data), overrides=sets or [], **trusting(trust_code))
+    program = compile_program(spec, backend, pairs(data), overrides=sets or [], trust_code=trust_code)
     warn(warnings_of(program.compiled), quiet=not shown)
     say(program.objective.text(), quiet=not shown)
     try:
@@ -93,7 +92,7 @@ def _load(run: Path, backend: str | None, trust_code: bool, *, quiet: bool = Fal
     from dgmppl.api.storage import load
 
     with warnings_as_notes(quiet=quiet):
-        return load(run, backend, **trusting(trust_code))
+        return load(run, backend, trust_code=trust_code)
 
 
 @command("dgmppl sample runs/vae -n 64 -o samples.png", "dgmppl sample runs/vae -n 1000 -o samples.npz --seed 1")
@@ -182,7 +181,7 @@ def convert(
     from dgmppl.api.conversion import convert as convert_run
 
     with warnings_as_notes(quiet=quiet):
-        converted = convert_run(run, to, out, **trusting(trust_code))
+        converted = convert_run(run, to, out, trust_code=trust_code)
     facts: dict[str, Any] = converted.read_json(converted.receipt)
     if as_json:
         say_json(facts)

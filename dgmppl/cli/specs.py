@@ -9,7 +9,7 @@ import typer
 
 from dgmppl.cli import completion
 from dgmppl.cli.app import command
-from dgmppl.cli.options import BackendName, Data, Json, Out, Quiet, Set, SpecFile, SpecFiles, TrustCode, pairs, trusting
+from dgmppl.cli.options import BackendName, Data, Json, Out, Quiet, Set, SpecFile, SpecFiles, TrustCode, pairs
 from dgmppl.cli.output import say, say_json, say_table, warn, write
 
 
@@ -49,7 +49,7 @@ def check(
     bindings, overrides = pairs(data), sets or []
     found = {
         str(spec): diagnose(
-            spec, bindings=bindings, overrides=overrides, pedantic=pedantic, **trusting(trust_code)
+            spec, bindings=bindings, overrides=overrides, pedantic=pedantic, trust_code=trust_code
         )
         for spec in specs
     }  # fmt: skip
@@ -76,7 +76,7 @@ def explain(
     """Factorization, rules, objective; what is exact, what a bound."""
     from dgmppl.api.program import compile as compile_program
 
-    program = compile_program(spec, bindings=pairs(data), overrides=sets or [], **trusting(trust_code))
+    program = compile_program(spec, bindings=pairs(data), overrides=sets or [], trust_code=trust_code)
     if as_json:
         say_json(program.explain())
     else:
@@ -95,7 +95,7 @@ def graph(
     from dgmppl.compiler import front
     from dgmppl.results.graph import write as draw
 
-    draw(front(spec, pairs(data), sets or [], **trusting(trust_code)).program, out)
+    draw(front(spec, pairs(data), sets or [], trust_code=trust_code).program, out)
     say(f"wrote {out}", quiet=quiet)
 
 
@@ -122,7 +122,7 @@ def compile_(
     if stage not in STAGES:
         raise typer.BadParameter(f"{stage!r} is none of {', '.join(STAGES)}", param_hint="--stage")
     compiled = compile_spec(
-        spec, backend=backend, bindings=pairs(data), overrides=sets or [], standalone=standalone, **trusting(trust_code)
+        spec, backend=backend, bindings=pairs(data), overrides=sets or [], standalone=standalone, trust_code=trust_code
     )
     warn(warnings_of(compiled), quiet=quiet)
     text = compiled.stage(stage)

@@ -17,11 +17,15 @@ from dgmppl.passes.scope import Scope
 
 def resolve_bijector(name: str, value: Expression, scope: Scope) -> Bijector:
     """`repeat(4, [coupling(mlp([64]), spline()), reverse()])` as steps `name.0.0`, `name.0.1`, `name.1.0`, ..."""
-    top = _Steps(scope)
+    top, known = _Steps(scope), len(scope.problems.found)
     if isinstance(value, Call) and value.function == "repeat":
         steps = top.repeat(value, name)
     else:
         steps = top.sequence(value, name)
+    if not steps and len(scope.problems.found) == known:
+        scope.problems.add(
+            "not-a-bijector", f"the bijector {name!r} has no steps", value.span, expected="for example `affine()`"
+        )
     return Bijector(name, steps, span=value.span)
 
 

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from dgmppl.ir.distributions import DISTRIBUTIONS
-from dgmppl.ir.emission.networks import PRINTERS
-from dgmppl.ir.emission.networks.registered import own_class
 from dgmppl.ir.functions import FUNCTIONS
 from dgmppl.ir.networks import NETWORKS, REQUIRED, Option, OptionValue
 from dgmppl.ir.networks.registered import OWN, Own, Start
@@ -58,6 +56,10 @@ def register(name: str, classes: Mapping[str, type]) -> Own:
     if any(other != options[0] for other in options):
         raise ValueError(f"the classes of {name!r} have different options")
     own = Own(name, {backend: _path(one) for backend, one in classes.items()}, options[0], _start)
+    # The emission package is no part of the front end otherwise; `dgmppl check` should not wait for it.
+    from dgmppl.ir.emission.networks import PRINTERS
+    from dgmppl.ir.emission.networks.registered import own_class
+
     OWN[name], NETWORKS[name], PRINTERS[name] = own, own.kind(), own_class
     return own
 
@@ -71,7 +73,7 @@ def imported(path: str) -> Own:
     module, _, name = path.partition(":")
     try:
         with _current_folder():
-            found = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+            found: Any = functools.reduce(getattr, name.split("."), importlib.import_module(module))
     except Exception as error:  # code of the user's own may raise anything while it is imported
         raise ValueError(f"{path!r} cannot be imported: {type(error).__name__}: {error}") from error
     if isinstance(found, Own):

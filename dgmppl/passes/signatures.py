@@ -108,7 +108,8 @@ class Signatures:
         problems: Problems,
     ) -> tuple[Step, ...]:
         """Steps in order, each with the shape that the ones before it have made of the event's."""
-        found, current = [], event
+        found: list[Step] = []
+        current = event
         for step in steps:
             inner = replace(current, shape=scaled(current.shape) or current.shape)
             parts = self._steps(step.steps, inner, whole, context, bijector, problems)

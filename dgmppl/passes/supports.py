@@ -71,9 +71,11 @@ class Proof:
         if target.kind == "real":
             return True
         support = node.type.support if node.type is not None else REAL
+        value = constant(node)
+        if value is not None and not constant_in(value, REAL):
+            return False
         if support.within(target):
             return True
-        value = constant(node)
         if value is not None:
             return constant_in(value, target)
         found = self.bounds(node)

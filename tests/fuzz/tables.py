@@ -15,7 +15,8 @@ import numpy as np
 from tests.fuzz.mutations import NUMBERS, PIECES, damage
 
 TRANSFORMS = (
-    "", "", ", transform: standardize()", ", transform: dequantize(4)", ", transform: binarize(1)", ", transform: unit()",
+    "", "", ", transform: standardize()", ", transform: dequantize(4)",
+    ", transform: binarize(1)", ", transform: unit()",
     ", transform: [flatten(), logit(0.01)]", ", transform: one_hot()", ", support: count", ", missing: error",
     ", split: {test: 0.5}", ", transform: stochastic_binarize()", ", per: y",
 )  # fmt: skip

@@ -109,7 +109,8 @@ class ExpressionText(Target):
 
 
 _OPTIONS = (
-    ("objective", ""), ("infer", ""), ("guide", "z"), ("train", "optimizer"), ("train", "schedule"), ("evaluate", "particles"),
+    ("objective", ""), ("infer", ""), ("guide", "z"), ("train", "optimizer"), ("train", "schedule"),
+    ("evaluate", "particles"),
 )  # fmt: skip
 
 
@@ -120,6 +121,9 @@ def _sections(lines: Mapping[tuple[str, str], str]) -> str:
         entry = f"  {json.dumps(name)}: {json.dumps(value)}\n" if name else f"  {json.dumps(value)}\n"
         grouped.setdefault(section, []).append(entry)
     return "".join(f"{section}:\n{''.join(entries)}" for section, entries in grouped.items())
+
+
+_LIKELIHOODS = ("Normal(0, 1)", "Poisson(2)", "Bernoulli(0.5)", "Beta(1, 2)", "LogNormal(0, 1)")
 
 
 class DataFiles(Target):
@@ -140,7 +144,7 @@ class DataFiles(Target):
         )
         text = (
             f"dgmppl: 1\ndata:\n  x: {{file: {name}{part}{random.choice(tables.TRANSFORMS)}}}\n"
-            f"model:\n  x: {random.choice(('Normal(0, 1)', 'Poisson(2)', 'Bernoulli(0.5)', 'Beta(1, 2)', 'LogNormal(0, 1)'))}\n"
+            f"model:\n  x: {random.choice(_LIKELIHOODS)}\n"
         )
         path = self.folder / "case.yaml"
         path.write_text(text, encoding="utf-8")

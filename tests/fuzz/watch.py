@@ -18,7 +18,8 @@ from dgmppl.errors import DgmpplError, InternalError
 # reader, which is pure Python because the C one crashes on deep nesting, takes some five seconds for that.
 SECONDS = 2.0
 SECONDS_PER_BYTE = 10 / 2**20
-_STUCK = 120
+# Wall time after which a case that not even a signal stops is given up with its stack; the machine may be busy.
+_STUCK = 900
 _MEBIBYTE = 1 << 20
 
 
@@ -84,7 +85,7 @@ def watched(case: Callable[[], None], seconds: float = SECONDS) -> Outcome:
     return Outcome(spent, finding, refused)
 
 
-def _over(_: int, frame: FrameType | None) -> None:
+def _over(_signal: int, _frame: FrameType | None) -> None:
     raise OutOfTime
 
 

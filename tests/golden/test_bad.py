@@ -24,10 +24,11 @@ FOLDER = Path(__file__).parent / "bad"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 ACCEPT = os.environ.get("DGMPPL_ACCEPT") == "1"
 
-# Codes that no spec can show by itself, and the test that shows them: a missing library, a Python object in place of a
-# spec, a warning of `explain`, a refusal of the lowering.
+# Codes that no spec can show by itself, and the test that shows them: a missing library, trusted code that cannot be
+# imported, a Python object in place of a spec, a refusal of the lowering.
 ELSEWHERE = {
     "data-library": "tests/unit/test_data_files.py",
+    "network-import": "tests/laws/test_networks.py",
     "not-lowered": "tests/unit/test_lowering.py",
     "python-value": "tests/unit/test_spec_builder.py",
 }

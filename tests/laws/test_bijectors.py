@@ -117,7 +117,7 @@ def domain_of(*names: str) -> str:
 
 def cheap(bijector: Any) -> str:
     """The direction that takes one pass."""
-    return "inverse" if bijector.costly[0] else "forward"
+    return "inverse" if bijector.inverse_first else "forward"
 
 
 def jacobian(bijector: Any, z: Real, x: Real, backend: str) -> Real:
@@ -283,7 +283,8 @@ def test_every_kind_has_an_instance() -> None:
 def mass(made: Flow, low: Real, high: Real, points: int) -> tuple[float, float]:
     """The integral of the pushforward of a standard normal over a box by the trapezoidal rule, and its error estimate.
 
-    The estimate is the difference from the rule on every second point; the rule's own error is smaller than that.
+    The estimate is the change from every fourth point to every second one and on to all: the coarser rules' errors,
+    which exceed that of the finest, at the knots of splines too.
     """
     axes = [np.linspace(a, b, points) for a, b in zip(low, high, strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
@@ -298,7 +299,7 @@ def mass(made: Flow, low: Real, high: Real, points: int) -> tuple[float, float]:
             value = np.trapezoid(value, axis[::step], axis=-1)
         return float(value)
 
-    return integral(1), abs(integral(1) - integral(2))
+    return integral(1), abs(integral(1) - integral(2)) + abs(integral(2) - integral(4))
 
 
 @pytest.mark.parametrize(

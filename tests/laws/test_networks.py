@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 
 from dgmppl.compiler import check, compile_spec
 from dgmppl.errors import RunError, UnsupportedError
+from dgmppl.ir.emission.networks import PRINTERS
 from dgmppl.ir.networks import NETWORKS, Head, Network, OptionValue
+from dgmppl.ir.networks.registered import OWN
 from dgmppl.ir.parameters import initial_values
 from dgmppl.ir.types import POSITIVE, REAL, Shape, TensorType
 from dgmppl.passes.registering import register_network
@@ -79,19 +82,30 @@ def _double() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _registrations_are_forgotten() -> Iterator[None]:
+    tables: list[dict[str, Any]] = [NETWORKS, PRINTERS, OWN]
+    before = [dict(table) for table in tables]
+    yield
+    for table, entries in zip(tables, before, strict=True):
+        table.clear()
+        table.update(entries)
+
+
 def inputs(net: Network, *batch: int, seed: int = 0) -> list[Array]:
     generator = np.random.default_rng(seed)
     return [generator.uniform(size=(*batch, *kind.shape)) for kind in net.inputs]
 
 
-def on_torch(net: Network, values: Values, arguments: list[Array]) -> list[Array]:
-    return _host(torch_network(net, values)(*map(torch.tensor, arguments)))
+def on_torch(net: Network, values: Values) -> Callable[[list[Array]], list[Array]]:
+    module = torch_network(net, values)
+    return lambda arguments: _host(module(*map(torch.tensor, arguments)))
 
 
-def on_jax(net: Network, values: Values, arguments: list[Array]) -> list[Array]:
-    return _host(
-        jax.jit(lambda module, parts: module(*parts))(jax_network(net, values), list(map(jnp.asarray, arguments)))
-    )
+def on_jax(net: Network, values: Values) -> Callable[[list[Array]], list[Array]]:
+    module = jax_network(net, values)
+    run = jax.jit(lambda parts: module(*parts))
+    return lambda arguments: _host(run(list(map(jnp.asarray, arguments))))
 
 
 def _host(heads: object) -> list[Array]:
@@ -104,10 +118,10 @@ RUN = {"pyro": on_torch, "numpyro": on_jax}
 
 @instances
 def test_backends_agree_for_any_number_of_batch_axes(net: Network) -> None:
-    values = moved(net)
+    first, second = (run(net, moved(net)) for run in RUN.values())
     for batch in ((), (3,), (2, 1, 3)):
         arguments = inputs(net, *batch)
-        pairs = zip(on_torch(net, values, arguments), on_jax(net, values, arguments), net.heads, strict=True)
+        pairs = zip(first(arguments), second(arguments), net.heads, strict=True)
         for one, other, head in pairs:
             assert one.shape == other.shape == (*batch, *head.shape)
             assert one.dtype == other.dtype == np.float64
@@ -117,10 +131,10 @@ def test_backends_agree_for_any_number_of_batch_axes(net: Network) -> None:
 @instances
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_batch_axes_are_independent_and_broadcast(net: Network, backend: str) -> None:
-    values, (x, *_), (_, *others) = moved(net), inputs(net, 2, 3), inputs(net, 3)
-    together = RUN[backend](net, values, [x, *others])
+    run, (x, *_), (_, *others) = RUN[backend](net, moved(net)), inputs(net, 2, 3), inputs(net, 3)
+    together = run([x, *others])
     for i, j in itertools.product(range(2), range(3)):
-        alone = RUN[backend](net, values, [x[i, j], *(part[j] for part in others)])
+        alone = run([x[i, j], *(part[j] for part in others)])
         for one, other in zip(together, alone, strict=True):
             np.testing.assert_allclose(one[i, j], other, rtol=1e-12, atol=1e-12)
 
@@ -196,7 +210,7 @@ def test_gru_is_torchs() -> None:
     states = library(torch.tensor(x))[0].detach().numpy()
     wanted = states @ values["net.last.weight"].T + values["net.last.bias"]
     for run in RUN.values():
-        np.testing.assert_allclose(run(net, values, [x])[0], wanted, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(run(net, values)([x])[0], wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_a_transformer_block_is_torchs() -> None:
@@ -222,7 +236,7 @@ def test_a_transformer_block_is_torchs() -> None:
 @pytest.mark.parametrize("kernel", [2, 3, 4, 5])
 def test_a_decoder_reaches_every_side_that_an_encoder_reads(sides: tuple[int, int], kernel: int) -> None:
     net = network("conv_decoder", ((3,),), {"loc": sides}, channels=BACK, kernel=kernel)
-    (image,) = on_torch(net, moved(net), inputs(net))
+    (image,) = on_torch(net, moved(net))(inputs(net))
     assert image.shape == sides
     assert np.unique(image).size == image.size
 
@@ -280,7 +294,7 @@ def test_bounds_agree_on_both_backends(text: str, standalone: bool) -> None:
 
 # ---- modules of the user's own ---------------------------------------------------------------------------------------
 
-OWN = """
+USERS = """
 dgmppl: 1
 name: own
 data:
@@ -298,7 +312,7 @@ guide:
 
 def test_a_registered_network_starts_alike_and_agrees_on_both_backends() -> None:
     register_network("gate", torch=own_networks.TorchGate, jax=own_networks.JaxGate)
-    compiled = both(OWN.replace("KIND", "gate(width=7)"))
+    compiled = both(USERS.replace("KIND", "gate(width=7)"))
     images = (np.random.default_rng(0).uniform(size=(6, 8, 8)) < 0.5).astype(np.int64)
     values = initial_values(compiled["pyro"].module.parameters, 0)
     other = initial_values(compiled["numpyro"].module.parameters, 0)
@@ -319,7 +333,7 @@ def test_a_registered_network_starts_alike_and_agrees_on_both_backends() -> None
 def test_classes_with_other_arrays_are_refused() -> None:
     register_network("odd_gate", torch=own_networks.TorchGate, jax=own_networks.JaxOther)
     with pytest.raises(RunError, match=r"numpyro class of 'odd_gate' has other arrays: enter\.bias"):
-        compile_spec(OWN.replace("KIND", "odd_gate()")).module  # noqa: B018
+        compile_spec(USERS.replace("KIND", "odd_gate()")).module  # noqa: B018
 
 
 @pytest.mark.parametrize("name", ["mlp", "Normal", "exp", "two words"])
@@ -337,7 +351,7 @@ def test_a_class_inside_a_function_cannot_be_registered() -> None:
 
 
 def test_code_is_imported_for_trusted_specs_alone() -> None:
-    text = OWN.replace("KIND", 'python("tests.own_networks:TorchGate", width=3)')
+    text = USERS.replace("KIND", 'python("tests.own_networks:TorchGate", width=3)')
     assert [problem.code for problem in check(text)] == ["untrusted-code"]
     assert check(text, trust_code=True) == []
     compiled = compile_spec(text, backend="pyro", trust_code=True)
@@ -351,6 +365,6 @@ def test_code_is_imported_for_trusted_specs_alone() -> None:
     "path", ["tests.own_networks:NOT_A_MODULE", "tests.own_networks:Absent", "no_such_package:Net"]
 )
 def test_what_cannot_be_imported_is_said(path: str) -> None:
-    problems = check(OWN.replace("KIND", f'python("{path}")'), trust_code=True)
+    problems = check(USERS.replace("KIND", f'python("{path}")'), trust_code=True)
     assert [problem.code for problem in problems] == ["network-import"]
     assert path in problems[0].message

@@ -79,12 +79,19 @@ class Tally:
 
 
 def kill(case: Case, backend: str, out: Path, tally: Tally, chance: random.Random) -> bool:
-    """Start or resume a run and kill it at a random moment after it began to write; True if it ended before that."""
+    """Start or resume a run and kill it at a random moment; True if it ended before that.
+
+    One in eight is killed while it prepares the folder or compiles; the others during training, after up to six new
+    checkpoints and a few milliseconds, so that many are hit while they write one.
+    """
     folder, process = RunFolder(out), case.start(backend, out)
-    began = _signature(folder)
-    while process.poll() is None and _signature(folder) == began:
-        time.sleep(0.002)
-    time.sleep(chance.uniform(0.0, chance.choice((0.02, 0.3, 1.5))))
+    early = chance.random() < 0.125
+    began, wanted = _prepared(folder), chance.randint(1, 6)
+    seen = set(_written(folder))
+    while process.poll() is None and not (_prepared(folder) != began if early else len(seen) >= wanted + 2):
+        seen |= _written(folder)
+        time.sleep(0.0005)
+    time.sleep(chance.uniform(0.0, 2.0 if early else 0.02))
     process.kill()
     _, said = process.communicate()
     if process.returncode == 0:
@@ -97,10 +104,14 @@ def kill(case: Case, backend: str, out: Path, tally: Tally, chance: random.Rando
     return False
 
 
-def _signature(folder: RunFolder) -> tuple[int, int]:
-    """What changes as soon as a process writes: sizes and times of the run's first files."""
-    paths = (folder.resolved, folder.metrics)
-    return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)  # type: ignore[return-value]
+def _prepared(folder: RunFolder) -> int:
+    """What changes as soon as a process begins to write."""
+    return folder.resolved.stat().st_mtime_ns if folder.resolved.exists() else 0
+
+
+def _written(folder: RunFolder) -> set[str]:
+    """The checkpoints that stand there now."""
+    return {path.name for path in folder.checkpoints.glob("step-*")}
 
 
 def finish(case: Case, backend: str, out: Path) -> None:

@@ -90,8 +90,10 @@ ALL = [*in_pages(), *in_help()]
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for finished runs, which the first command that reads one makes."""
-    return tmp_path_factory.mktemp("finished")
+    """A folder with the zoo and finished runs of it, which the first command that reads one makes."""
+    folder = tmp_path_factory.mktemp("finished")
+    shutil.copytree(ROOT / "specs", folder / "specs")
+    return folder
 
 
 @pytest.fixture
@@ -113,8 +115,10 @@ def provide(shown: Shown, workspace: Path, finished: Path, patch: pytest.MonkeyP
         if shown.words[0] == "fit" and "--resume" not in shown.words:
             continue
         if not (finished / path).exists():
-            fit = ["fit", f"specs/{path.name}.yaml", "--out", str(finished / path), "--quiet"]
+            patch.chdir(finished)
+            fit = ["fit", f"specs/{path.name}.yaml", "--out", str(path), "--quiet"]
             assert run(patch, [*fit, *BRIEF[path.name]]) == 0
+            patch.chdir(workspace)
         shutil.copytree(finished / path, workspace / path)
 
 

@@ -7,14 +7,15 @@ importance weights on the same random numbers.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import dgmppl as dg
 from dgmppl.api.fitted import Fit
-from dgmppl.compiler import backend_support, compile_spec
 from tests.support import SPECS, noise_for, start
+from tests.zoo import data_for, lowered
 
 # float32 sums over hundreds of terms; float64 leaves the rounding of one.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-9}
@@ -22,19 +23,9 @@ DIRECTIONS = {"float32": ("numpyro", "pyro"), "float64": ("pyro", "numpyro")}
 ROWS, PARTICLES = 64, 3
 
 
-def lowered() -> list[str]:
-    """The zoo's specs that both backends have a program for."""
-    names = sorted(path.stem for path in SPECS.glob("*.yaml"))
-    return [
-        name
-        for name in names
-        if all(one is True for one in backend_support(compile_spec(SPECS / f"{name}.yaml")).values())
-    ]
-
-
-def density(fit: Fit) -> np.ndarray:
+def density(fit: Fit, x: Any = None) -> np.ndarray:
     """log p of the first rows, or their log weights on shared random numbers, nats."""
-    executable, whole = fit.program.compiled.executable, fit.batch()
+    executable, whole = fit.program.compiled.executable, fit.batch(x)
     batch = whole.take(fit.program.compiled.program, slice(0, ROWS))
     if executable.has("log_prob"):
         return executable.call("log_prob", fit.parameters, batch.arrays, rows=batch.rows)["value"]
@@ -51,7 +42,9 @@ def density(fit: Fit) -> np.ndarray:
 @pytest.mark.parametrize("name", lowered())
 def test_a_run_has_the_same_density_on_the_other_backend(tmp_path: Path, name: str, precision: str) -> None:
     here, there = DIRECTIONS[precision]
-    program = dg.compile(SPECS / f"{name}.yaml", backend=here, overrides=[f"train.precision={precision}"])
+    program = dg.compile(
+        SPECS / f"{name}.yaml", backend=here, bindings=data_for(name), overrides=[f"train.precision={precision}"]
+    )
     fitted = program.at({key: value.astype(precision) for key, value in start(program.compiled).items()})
     fitted.save(tmp_path / "run")
     loaded = dg.load(tmp_path / "run", backend=there)
@@ -59,7 +52,7 @@ def test_a_run_has_the_same_density_on_the_other_backend(tmp_path: Path, name: s
     for key, value in fitted.parameters.items():
         assert loaded.parameters[key].dtype == np.dtype(precision)
         np.testing.assert_array_equal(loaded.parameters[key], value)
-    one, other = density(fitted), density(loaded)
+    one, other = (density(fit, data_for(name) or None) for fit in (fitted, loaded))
     assert np.isfinite(one).all()
     np.testing.assert_allclose(one, other, rtol=TOLERANCE[precision], atol=TOLERANCE[precision])
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import copy
 import math
-from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpyro.distributions as dist
 from jax import Array
-from jax.tree_util import GetAttrKey, register_pytree_with_keys
-from numpyro.distributions import constraints
-from numpyro.distributions.transforms import Transform
+from jax.tree_util import GetAttrKey
 
 
-class Bijector(Transform):  # type: ignore[misc]
+class Bijector(dist.transforms.Transform):  # type: ignore[misc]
     """x = f(z; context) on events of one shape, with learnable parameters.
 
     A subclass gives `push`, the map from base to data, and `pull`, its inverse; each returns the mapped value and its
@@ -34,14 +32,14 @@ class Bijector(Transform):  # type: ignore[misc]
         arrays: the attributes that hold parameters, or what has parameters.
     """
 
-    source: ClassVar[Any] = constraints.real
-    target: ClassVar[Any] = constraints.real
+    source: ClassVar[Any] = dist.constraints.real
+    target: ClassVar[Any] = dist.constraints.real
     costly: tuple[bool, bool] = (False, False)
     arrays: tuple[str, ...] = ()
 
     def __init_subclass__(cls) -> None:
         """Every class of bijectors is a pytree; NumPyro's own registration would hide the parameters' names."""
-        register_pytree_with_keys(cls, cls._flattened, cls._restored, lambda self: self.tree_flatten())
+        jax.tree_util.register_pytree_with_keys(cls, cls._flattened, cls._restored, lambda self: self.tree_flatten())
 
     def __init__(self, event: int | tuple[int, ...] = ()) -> None:
         """Args: the event's shape; a number is the length of a vector."""
@@ -54,13 +52,18 @@ class Bijector(Transform):  # type: ignore[misc]
         """How many elements one event has."""
         return math.prod(self.event)
 
-    @abstractmethod
+    @property
+    def inverse_first(self) -> bool:
+        """Whether the inverse of f takes one pass, and f itself does not."""
+        return self.costly == ((False, True) if self.backwards else (True, False))
+
     def push(self, z: Array, context: tuple[Array, ...]) -> tuple[Array, Array | float]:
         """x and log |det dx/dz|."""
+        raise NotImplementedError
 
-    @abstractmethod
     def pull(self, x: Array, context: tuple[Array, ...]) -> tuple[Array, Array | float]:
         """z and log |det dz/dx|."""
+        raise NotImplementedError
 
     def start(self, value: Array, context: tuple[Array, ...], name: str, found: dict[str, Array]) -> Array:
         """Data mapped one step towards the base; data-dependent start values join `found`, under `name`."""
@@ -111,7 +114,7 @@ class Bijector(Transform):  # type: ignore[misc]
         self.start(x, context, "", found)
         return found
 
-    def transform(self, *context: Array) -> Transform:
+    def transform(self, *context: Array) -> dist.transforms.Transform:
         """The `Transform` of NumPyro for given context."""
         return Conditioned(self, context) if context else self
 
@@ -157,8 +160,7 @@ class Bijector(Transform):  # type: ignore[misc]
         """log |det dx/dz| of a pair, in nats."""
         if intermediates is not None:
             return intermediates
-        costly = self.costly[1] if self.backwards else self.costly[0]
-        return -self.inverse_and_log_det(x)[1] if costly else self.forward_and_log_det(z)[1]
+        return -self.inverse_and_log_det(x)[1] if self.inverse_first else self.forward_and_log_det(z)[1]
 
     # ---- the pytree --------------------------------------------------------------------------------------------------
 
@@ -177,12 +179,12 @@ class Bijector(Transform):  # type: ignore[misc]
     @classmethod
     def _restored(cls, rest: Iterable[tuple[str, Any]], held: Iterable[Any]) -> Bijector:
         bijector: Bijector = cls.__new__(cls)
-        vars(bijector).update(rest)
-        vars(bijector).update(zip(bijector.arrays, held, strict=True))
+        bijector.__dict__.update(rest)
+        bijector.__dict__.update(zip(bijector.arrays, held, strict=True))
         return bijector
 
 
-class Conditioned(Transform):  # type: ignore[misc]
+class Conditioned(dist.transforms.Transform):  # type: ignore[misc]
     """A bijector for given context, as a `Transform` of NumPyro."""
 
     def __init__(self, bijector: Bijector, context: tuple[Array, ...]) -> None:
@@ -222,11 +224,9 @@ class Conditioned(Transform):  # type: ignore[misc]
         """log |det dx/dz| of a pair, in nats."""
         if intermediates is not None:
             return intermediates
-        bijector = self.bijector
-        costly = bijector.costly[1] if bijector.backwards else bijector.costly[0]
-        if costly:
-            return -bijector.inverse_and_log_det(x, *self.context)[1]
-        return bijector.forward_and_log_det(z, *self.context)[1]
+        if self.bijector.inverse_first:
+            return -self.bijector.inverse_and_log_det(x, *self.context)[1]
+        return self.bijector.forward_and_log_det(z, *self.context)[1]
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], None]:
         """The bijector's parameters and the context are leaves."""
@@ -255,8 +255,8 @@ class Shared:
 
 
 def _constraint(support: Any, rank: int) -> Any:
-    support = constraints.real if support is None else support
-    return constraints.independent(support, rank) if rank else support
+    support = dist.constraints.real if support is None else support
+    return dist.constraints.independent(support, rank) if rank else support
 
 
 def _per_event(log_det: Array | float, value: Array, rank: int) -> Array:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import starmap
-from operator import is_
 from typing import Any, TypeAlias
 
 from jax import Array
@@ -27,6 +25,8 @@ class Chain(Bijector):
         parts = [step if isinstance(step, Bijector) else Chain(step) for step in steps]
         super().__init__(parts[0].shapes[0])
         self.image = parts[-1].shapes[1]
+        pairs = [part.costly[::-1] if part.backwards else part.costly for part in parts]
+        self.costly = any(pair[0] for pair in pairs), any(pair[1] for pair in pairs)
         self.steps = tuple(parts)
 
     @property
@@ -38,12 +38,6 @@ class Chain(Bijector):
     def target(self) -> Any:
         """Where x lies: what the last step that minds the set gives."""
         return next((end for end in map(_target, reversed(self.steps)) if end is not None), None)
-
-    @property
-    def costly(self) -> tuple[bool, bool]:
-        """A direction is costly where it is for some step."""
-        pairs = [step.costly[::-1] if step.backwards else step.costly for step in self.steps]
-        return any(pair[0] for pair in pairs), any(pair[1] for pair in pairs)
 
     def push(self, z: Array, context: tuple[Array, ...]) -> tuple[Array, Array | float]:
         """The steps in order; log-determinants add up."""
@@ -66,7 +60,7 @@ class Chain(Bijector):
         """The chain with shared networks in their places; itself where it has none."""
         steps = self.steps
         bound = tuple(step.bind(networks) for step in steps)
-        if all(starmap(is_, zip(steps, bound, strict=True))):
+        if all(old is new for old, new in zip(steps, bound, strict=True)):
             return self
         chain = self.rebuilt(bound)
         return chain.inverted() if self.backwards else chain
@@ -83,7 +77,7 @@ class Chain(Bijector):
     @classmethod
     def _restored(cls, rest: Iterable[tuple[str, Any]], held: Iterable[Any]) -> Bijector:
         chain: Bijector = cls.__new__(cls)
-        vars(chain).update(rest, steps=tuple(held))
+        chain.__dict__.update(rest, steps=tuple(held))
         return chain
 
 

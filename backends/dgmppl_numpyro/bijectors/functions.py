@@ -6,8 +6,8 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpyro.distributions as dist
 from jax import Array
-from numpyro.distributions import constraints
 
 from dgmppl_numpyro.bijectors.base import Bijector
 from dgmppl_numpyro.operations import softplus
@@ -24,7 +24,7 @@ class Function(Bijector):
 class Sigmoid(Function):
     """x = 1 / (1 + exp(-z)), from the reals onto (0, 1)."""
 
-    target = constraints.unit_interval
+    target = dist.constraints.unit_interval
 
     def push(self, z: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
         """log x' = -log(1 + e^-z) - log(1 + e^z)."""
@@ -39,14 +39,21 @@ class Sigmoid(Function):
 class Logit(Sigmoid):
     """x = log(z / (1 - z)), from (0, 1) onto the reals."""
 
-    source, target = constraints.unit_interval, constraints.real
-    push, pull = Sigmoid.pull, Sigmoid.push
+    source, target = dist.constraints.unit_interval, dist.constraints.real
+
+    def push(self, z: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
+        """The inverse of `Sigmoid`."""
+        return super().pull(z, _context)
+
+    def pull(self, x: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
+        """`Sigmoid`."""
+        return super().push(x, _context)
 
 
 class Softplus(Function):
     """x = log(1 + exp(z)), from the reals onto the positive reals."""
 
-    target = constraints.positive
+    target = dist.constraints.positive
 
     def push(self, z: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
         """log x' = -log(1 + e^-z)."""
@@ -61,7 +68,7 @@ class Softplus(Function):
 class Exp(Function):
     """x = exp(z), from the reals onto the positive reals."""
 
-    target = constraints.positive
+    target = dist.constraints.positive
 
     def push(self, z: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
         """log x' = z."""
@@ -76,14 +83,21 @@ class Exp(Function):
 class Log(Exp):
     """x = log z, from the positive reals onto the reals."""
 
-    source, target = constraints.positive, constraints.real
-    push, pull = Exp.pull, Exp.push
+    source, target = dist.constraints.positive, dist.constraints.real
+
+    def push(self, z: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
+        """The inverse of `Exp`."""
+        return super().pull(z, _context)
+
+    def pull(self, x: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
+        """`Exp`."""
+        return super().push(x, _context)
 
 
 class Tanh(Function):
     """x = tanh z, from the reals onto (-1, 1)."""
 
-    target = constraints.interval(-1.0, 1.0)
+    target = dist.constraints.interval(-1.0, 1.0)
 
     def push(self, z: Array, _context: tuple[Array, ...]) -> tuple[Array, Array]:
         """log x' = 2 (log 2 - z - log(1 + e^-2z))."""

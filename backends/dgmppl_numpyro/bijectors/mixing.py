@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.linalg import solve_triangular
 
 from dgmppl_numpyro.bijectors.base import Bijector
 from dgmppl_numpyro.operations import softplus
@@ -96,8 +95,8 @@ class LULinear(Flat):
         lower, upper = self._factors()
         vector = (self.flat(x) - self.bias)[..., np.array(self.back)]
         rows = vector.reshape(-1, self.size).T
-        middle = solve_triangular(lower, rows, lower=True, unit_diagonal=True)
-        solved = solve_triangular(upper, middle)
+        middle = jax.scipy.linalg.solve_triangular(lower, rows, lower=True, unit_diagonal=True)
+        solved = jax.scipy.linalg.solve_triangular(upper, middle)
         return self.shaped(solved.T.reshape(vector.shape)), -self.log_diagonal.sum()
 
 

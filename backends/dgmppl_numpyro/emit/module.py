@@ -31,6 +31,7 @@ class NumPyroPrinter(ModulePrinter):
         "cholesky": "lower_cholesky", "correlation_cholesky": "corr_cholesky", "positive_definite": "positive_definite",
     }  # fmt: skip
     imports: ClassVar[Mapping[str, str]] = {
+        "copy": "import copy",
         "functools": "import functools",
         "importlib": "import importlib",
         "math": "import math",
@@ -40,11 +41,12 @@ class NumPyroPrinter(ModulePrinter):
         "dataclass": "from dataclasses import dataclass",
         "SimpleNamespace": "from types import SimpleNamespace",
         "Any": "from typing import Any",
+        "ClassVar": "from typing import ClassVar",
+        "Protocol": "from typing import Protocol",
         "_": "",
         "eqx": "import equinox as eqx",
         "jax": "import jax",
         "jnp": "import jax.numpy as jnp",
-        "np": "import numpy as np",
         "np": "import numpy as np",
         "numpyro": "import numpyro",
         "ot": "import ot",

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import pyro.distributions as dist
 import torch
-from pyro.distributions.torch_transform import TransformModule
 from torch import Tensor, nn
-from torch.distributions import Transform, constraints
 
 
-class Bijector(TransformModule):  # type: ignore[misc]
+class Bijector(dist.TransformModule):  # type: ignore[misc]
     """x = f(z; context) on events of one shape, with learnable parameters.
 
     A subclass gives `push`, the map from base to data, and `pull`, its inverse; each returns the mapped value and its
@@ -32,8 +30,8 @@ class Bijector(TransformModule):  # type: ignore[misc]
     """
 
     bijective = True
-    source: ClassVar[Any] = constraints.real
-    target: ClassVar[Any] = constraints.real
+    source: ClassVar[Any] = dist.constraints.real
+    target: ClassVar[Any] = dist.constraints.real
     costly: tuple[bool, bool] = (False, False)
 
     def __init__(self, event: int | tuple[int, ...] = ()) -> None:
@@ -49,13 +47,18 @@ class Bijector(TransformModule):  # type: ignore[misc]
         """How many elements one event has."""
         return math.prod(self.event)
 
-    @abstractmethod
+    @property
+    def inverse_first(self) -> bool:
+        """Whether the inverse of f takes one pass, and f itself does not."""
+        return self.costly == ((False, True) if self.backwards else (True, False))
+
     def push(self, z: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | float]:
         """x and log |det dx/dz|."""
+        raise NotImplementedError
 
-    @abstractmethod
     def pull(self, x: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | float]:
         """z and log |det dz/dx|."""
+        raise NotImplementedError
 
     def start(self, value: Tensor, context: tuple[Tensor, ...], name: str, found: dict[str, Tensor]) -> Tensor:
         """Data mapped one step towards the base; data-dependent start values join `found`, under `name`."""
@@ -108,7 +111,7 @@ class Bijector(TransformModule):  # type: ignore[misc]
             self.start(x, context, "", found)
         return found
 
-    def transform(self, *context: Tensor) -> Transform:
+    def transform(self, *context: Tensor) -> torch.distributions.Transform:
         """The `Transform` of torch for given context."""
         return Conditioned(self, context) if context else self
 
@@ -164,8 +167,7 @@ class Bijector(TransformModule):  # type: ignore[misc]
         for known_z, known_x, log_det, versions in (self._last, self._last_inverse):
             if z is known_z and x is known_x and versions == self._versions():
                 return log_det
-        costly = self.costly[1] if self.backwards else self.costly[0]
-        return -self.inverse_and_log_det(x)[1] if costly else self.forward_and_log_det(z)[1]
+        return -self.inverse_and_log_det(x)[1] if self.inverse_first else self.forward_and_log_det(z)[1]
 
     def clear_cache(self) -> None:
         """Forgets the last draw."""
@@ -182,7 +184,7 @@ class Bijector(TransformModule):  # type: ignore[misc]
         return {**self.__dict__, "_inv": None, "_last": nothing, "_last_inverse": nothing}
 
 
-class Conditioned(Transform):  # type: ignore[misc]
+class Conditioned(torch.distributions.Transform):  # type: ignore[misc]
     """A bijector for given context, as a `Transform` of torch."""
 
     bijective = True
@@ -230,6 +232,8 @@ class Conditioned(Transform):  # type: ignore[misc]
         known = self._cached_x_y
         if self._log_det is not None and z is known[0] and x is known[1]:
             return self._log_det
+        if self.bijector.inverse_first:
+            return -self.bijector.inverse_and_log_det(x, *self.context)[1]
         return self.bijector.forward_and_log_det(z, *self.context)[1]
 
 
@@ -243,8 +247,8 @@ class Shared(nn.Module):  # type: ignore[misc]
 
 
 def _constraint(support: Any, rank: int) -> Any:
-    support = constraints.real if support is None else support
-    return constraints.independent(support, rank) if rank else support
+    support = dist.constraints.real if support is None else support
+    return dist.constraints.independent(support, rank) if rank else support
 
 
 def _per_event(log_det: Tensor | float, value: Tensor, rank: int) -> Tensor:

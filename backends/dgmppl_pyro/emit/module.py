@@ -34,6 +34,7 @@ class PyroPrinter(ModulePrinter):
         "cholesky": "lower_cholesky", "correlation_cholesky": "corr_cholesky", "positive_definite": "positive_definite",
     }  # fmt: skip
     imports: ClassVar[Mapping[str, str]] = {
+        "copy": "import copy",
         "functools": "import functools",
         "importlib": "import importlib",
         "math": "import math",
@@ -44,6 +45,8 @@ class PyroPrinter(ModulePrinter):
         "dataclass": "from dataclasses import dataclass",
         "SimpleNamespace": "from types import SimpleNamespace",
         "Any": "from typing import Any",
+        "ClassVar": "from typing import ClassVar",
+        "Protocol": "from typing import Protocol",
         "_": "",
         "pyro": "import pyro",
         "dist": "import pyro.distributions as dist",

@@ -11,12 +11,18 @@ from dgmppl.ir.emission.inline import inline
 _MODULES = (
     "operations", "elementary", "constraints", "densities", "draws", "loops", "recursions", "kalman", "transport",
     "networks", "activations", "embedding", "attention", "convolutions", "recurrent", "residual", "causal",
-    "distributions", "programs",
+    "bijectors", "distributions", "programs",
 )  # fmt: skip
+# A package is read as one module, of its parts in such an order too.
+_PACKAGES = {"bijectors": ("base", "functions", "splines", "elements", "chain", "mixing", "conditional")}
 _RUNTIME = Path(__file__).resolve().parent.parent
 
 
 def inlined(used: set[tuple[str, str]]) -> list[str]:
     """The definitions that (module, name) pairs need, and a namespace for each module."""
-    sources = {name: (_RUNTIME / f"{name}.py").read_text(encoding="utf-8") for name in _MODULES}
-    return inline(sources, used)
+    return inline({name: _source(name) for name in _MODULES}, used)
+
+
+def _source(module: str) -> str:
+    parts = [f"{module}/{part}.py" for part in _PACKAGES.get(module, ())] or [f"{module}.py"]
+    return "\n".join((_RUNTIME / part).read_text(encoding="utf-8") for part in parts)

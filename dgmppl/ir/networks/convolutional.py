@@ -18,7 +18,7 @@ Image = tuple[int, int, int]
 def image_of(shape: Shape, layout: object) -> Image:
     """(C, H, W) of an image [H, W], [C, H, W], or [H, W, C] with `layout=channels_last`."""
     if len(shape) == 2:
-        return (1, *shape)  # type: ignore[return-value]
+        return (1, *shape)
     if layout == "channels_last":
         return (shape[2], shape[0], shape[1])
     return shape  # type: ignore[return-value]

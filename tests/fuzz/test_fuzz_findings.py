@@ -1,0 +1,122 @@
+"""What fuzzing has found, each with the smallest input that showed it."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dgmppl as dg
+from dgmppl.compiler import check, compile_spec
+from dgmppl.errors import RunError
+from tests.fuzz.watch import watched
+
+DATA = "dgmppl: 1\ndata:\n  x: [0.1, 0.5, 0.25]\n"
+BOUND = "dgmppl: 1\ndata:\n  x: {shape: [2], support: real}\nmodel:\n  x: Normal(0, 1, shape=2)\n"
+
+
+@pytest.mark.parametrize(
+    ("rest", "code"),
+    [
+        ("model:\n  x: Energy([where(x)])\n", "wrong-arguments"),
+        ("model:\n  x: Normal(checked(0.5), 1)\n", "wrong-arguments"),
+        ("model:\n  x: Normal(clip(0.5, low=0, x=1), 1)\n", "wrong-arguments"),
+        ("model:\n  x: Normal(0, square(-1e308) - 1)\n", "unprovable-support"),
+        ("model:\n  x: Normal(0, " + "9" * 400 + ")\n", "expression-limits"),
+        ("parameters:\n  m: " + "9" * 400 + "\nmodel:\n  x: Normal(m, 1)\n", "expression-limits"),
+    ],
+)
+def test_an_expression_is_refused(rest: str, code: str) -> None:
+    assert code in {problem.code for problem in check(DATA + rest)}
+
+
+def test_a_large_float_is_a_number() -> None:
+    assert check(DATA + "parameters:\n  m: 1e25\nmodel:\n  x: Normal(m, 1)\n") == []
+
+
+def test_a_lag_of_any_size_takes_no_memory() -> None:
+    chain = "dgmppl: 1\ndata:\n  y: {dataset: moons, size: 20, whole: true}\nmodel:\n"
+    observed = check(chain + "  y[t]: Normal(y[t-9223372036854775807], 1)\n")
+    assert [problem.code for problem in observed] == ["lag-too-long"]
+    latent = check(chain + "  z[t]: Normal(z[t-9223372036854775807], 1)\n  y[t]: Normal(z[t], 1)\n")
+    assert "chain-without-start" in {problem.code for problem in latent}
+
+
+def test_the_keywords_of_an_elementwise_function_are_operands() -> None:
+    by_name = compile_spec(DATA + "model:\n  x: Normal(0, clip(2, high=4, low=1))\n")
+    by_place = compile_spec(DATA + "model:\n  x: Normal(0, clip(2, 1, 4))\n")
+    assert by_name.source.partition('"""\n')[2] == by_place.source.partition('"""\n')[2]
+
+
+def test_a_scalar_latent_under_a_computed_mean() -> None:
+    text = "parameters:\n  m: -0.5\nmodel:\n  z: Normal(0, 1)\n  x: Normal(m + z, 1)\n"
+    assert "def log_prob" in compile_spec(DATA + text).source
+
+
+@pytest.mark.parametrize("value", [[[1.0] * 3] * 2, None, {}, object(), "nothing.npz", b"ab"])
+def test_bound_data_of_another_form(value: Any) -> None:
+    assert check(BOUND, bindings={"x": value})
+
+
+@pytest.mark.parametrize("depth", [40, 70, 2000])
+def test_bound_lists_that_are_too_deep(depth: int) -> None:
+    value: Any = 1.0
+    for _ in range(depth):
+        value = [value]
+    assert {problem.code for problem in check(BOUND, bindings={"x": value})} <= {"data-type", "data-binding"}
+
+
+def test_an_archive_with_a_member_that_is_no_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with zipfile.ZipFile("d.npz", "w") as archive:
+        archive.writestr("a.npy", b"no array")
+    found = check("dgmppl: 1\ndata:\n  x: {file: d.npz, key: a}\nmodel:\n  x: Normal(0, 1)\n")
+    assert [problem.severity for problem in found] == ["error"]
+
+
+RUN = "dgmppl: 1\ndata: {x: [0.1, 0.5]}\nparameters: {m: learned(normal())}\nmodel: {x: 'Normal(m, 1)'}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value"),
+    [
+        ("columns.json", ("columns",), [1]),
+        ("columns.json", ("split_rows", "train"), ""),
+        ("columns.json", ("columns", 0, "levels"), [1]),
+        ("columns.json", ("columns", 0, "shape"), [-1]),
+        ("columns.json", ("columns", 0, "support"), {"kind": "nothing"}),
+        ("receipt.json", ("sha256",), "0.5"),
+        ("receipt.json", ("version",), "one"),
+    ],
+)
+def test_an_edited_run_is_refused(name: str, path: tuple[Any, ...], value: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    dg.compile(RUN).initial().save(folder)
+    data = json.loads((folder / name).read_text(encoding="utf-8"))
+    place = data
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    (folder / name).write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(RunError, match=r"damaged|version"):
+        dg.load(folder)
+
+
+def test_the_watch_sees_what_it_has_to_see() -> None:
+    def endless() -> None:
+        while True:
+            pass
+
+    def broken() -> None:
+        raise KeyError("x")
+
+    assert "OutOfTime" in (watched(endless, seconds=0.2).finding or "")
+    assert "KeyError" in (watched(broken).finding or "")
+    refused = watched(lambda: compile_spec("dgmppl: 1\n").program and None)
+    assert refused.finding is None
+    assert refused.refused
+    assert np.isfinite(refused.seconds)
