@@ -97,6 +97,7 @@ CODES: dict[str, str] = {
     "network-import": "code of the user's own that cannot be imported, or is no module",
     "network-input": "a network applied to something, or asked for something, that its kind does not map",
     "network-options": "options of a network that do not go with its inputs, its outputs or each other",
+    "network-order": "an order of the elements that a network cannot follow",
     "no-assignment": "an assignment inside an expression",
     "no-attribute": "a dot inside an expression",
     "no-boolean-operator": "and, or, not inside an expression",

@@ -11,6 +11,7 @@ from dgmppl.errors import RunError
 from dgmppl.ir.densities import Factorized
 from dgmppl.ir.networks.causal import visiting_order
 from dgmppl.ir.program import Program, Site
+from dgmppl.ir.types import Dtype
 
 Array: TypeAlias = NDArray[Any]
 
@@ -31,7 +32,7 @@ def prefix(program: Program, site: Site, given: Any, n: int) -> tuple[Array, Arr
         n: how many draws.
 
     Returns:
-        Values `[n, *event]` in the data's own units, zero where nothing is given, and where something is.
+        Values `[n, *event]` in model units, zero where nothing is given, and where something is.
 
     Raises:
         RunError: what is given is no beginning, or is longer than the event.
@@ -51,5 +52,6 @@ def prefix(program: Program, site: Site, given: Any, n: int) -> tuple[Array, Arr
     if (known[:, 1:] & ~known[:, :-1]).any():
         raise RunError(f"{site.name!r} is drawn in order: what is given must be its first elements, without a gap")
     place = np.argsort(order)
+    kind = np.int64 if site.typed.dtype is Dtype.INTEGER else np.float64
     back = np.where(known, ordered, 0.0)[:, place].reshape(n, *shape)
-    return back, known[:, place].reshape(n, *shape)
+    return back.astype(kind), known[:, place].reshape(n, *shape)

@@ -142,7 +142,7 @@ class Fit:
         Args:
             n: how many.
             given: covariates: one value for all draws, or `[n, *event]`, by name; None takes covariates from the rows
-                of the data, in order. The first elements of a factorized site, `[m]` or `[n, m]`, are kept.
+                of the data, in order. The first elements of a factorized site, `[m]` or `[n, m]` in model units, are kept.
             seed: of the noise.
 
         Returns:
@@ -189,8 +189,7 @@ class Fit:
             raise RunError("a beginning can be given where parameters are points, not posterior draws")
         for name in begun:
             values, mask = prefix(self._typed, begun[name], started.get(name, np.zeros(0)), n)
-            known[name] = self.batch({name: values}, partial=True).arrays[name]
-            known[f"{name}.given"] = mask
+            known |= {name: values, f"{name}.given": mask}
         return known
 
     def _covariates(self, n: int, given: Any) -> dict[str, Array]:

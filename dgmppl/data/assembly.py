@@ -123,7 +123,10 @@ def _partition(items: Mapping[str, Item], problems: _Problems) -> dict[str, Rows
         if not item.row_wise:
             for option in ("split", "test"):
                 if item.declaration.option(option) is not None:
-                    problems.add(refusal("data-split", "only rows can be split", item.declaration, option))
+                    problems.add(refusal(
+                        "data-split", "only rows can be split", item.declaration, option,
+                        fix=f"leave out `{option}`, or `whole` and `per`",
+                    ))  # fmt: skip
     if not row_wise:
         return {} if any(item.row_wise for item in items.values()) else {"train": np.zeros(1, dtype=np.int64)}
     first = row_wise[0]

@@ -106,7 +106,7 @@ def read_item(declaration: DataDeclaration, bindings: Bindings, library: Library
         joined = joined[None]
     if joined.size == 0:
         part = "rows" if len(joined) == 0 else "values"
-        raise refusal("data-empty", f"the source has no {part}", declaration)
+        raise refusal("data-empty", f"the source has no {part}", declaration, fix="give it at least one row")
     test_rows = 0 if test is None else len(test.array)
     return _hide(
         Item(declaration, _encoded(declaration, found, joined, whole), whole, test_rows=test_rows, beside=found.beside)
@@ -173,6 +173,7 @@ def check_declared(declaration: DataDeclaration, values: Values, declared: Suppo
     raise refusal(
         "data-support", f"{where} is outside the declared support", declaration, "support",
         expected=str(declared), found=f"{value} ({int(outside.sum())} of {outside.size} values are outside)",
+        fix="declare the support that the values have, or bring them into this one by a transform",
     )  # fmt: skip
 
 

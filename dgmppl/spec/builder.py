@@ -109,7 +109,7 @@ class Spec:
 
 
 def __getattr__(name: str) -> Term:
-    """A word of the language: callable (`Normal(0, 1)`), and a value (`divergence=js`)."""
-    if name in NAMES:
+    """A word of the language, or a registered network: callable (`Normal(0, 1)`), and a value (`divergence=js`)."""
+    if name in NAMES or name in NETWORKS:
         return Term(Name(name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}: the language has no such word")

@@ -41,7 +41,9 @@ def read_data(key: Scalar, value: Node, base: str) -> DataDeclaration:
     """
     if not NAME.fullmatch(key.text):
         message = f"`{key.text}` is no name of a variable"
-        raise SpecError([Diagnostic("name-form", message, key.span, expected="ASCII letters, digits and `_`")])
+        fix = "declare the variable by its name alone; the index stands in `model`" if "[" in key.text else None
+        expected = "ASCII letters, digits and `_`"
+        raise SpecError([Diagnostic("name-form", message, key.span, expected=expected, fix=fix)])
     match value:
         case Table():
             return _from_table(key, value, base)

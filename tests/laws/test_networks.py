@@ -235,7 +235,7 @@ def test_a_transformer_block_is_torchs() -> None:
 @pytest.mark.parametrize("sides", [(8, 8), (7, 9), (1, 6)], ids=str)
 @pytest.mark.parametrize("kernel", [2, 3, 4, 5])
 def test_a_decoder_reaches_every_side_that_an_encoder_reads(sides: tuple[int, int], kernel: int) -> None:
-    net = network("conv_decoder", ((3,),), {"loc": sides}, channels=BACK, kernel=kernel)
+    net = network("conv_decoder", ((3,),), {"loc": sides}, channels=BACK, kernel=kernel, activation="tanh")
     (image,) = on_torch(net, moved(net))(inputs(net))
     assert image.shape == sides
     assert np.unique(image).size == image.size

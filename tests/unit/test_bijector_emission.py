@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from types import SimpleNamespace
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,8 +16,11 @@ from dgmppl.data import describe
 from dgmppl.errors import SpecError
 from dgmppl.ir.bijectors import Bijector, ordering
 from dgmppl.ir.emission.layout import WIDTH
+from dgmppl.ir.parameters import initial_values
 from dgmppl.passes import infer, resolve
 from dgmppl.spec.reader import read
+from dgmppl_numpyro import parameters as numpyro_parameters
+from dgmppl_pyro import parameters as pyro_parameters
 from tests.flows import source, typed
 from tests.support import BACKENDS
 
@@ -187,3 +191,24 @@ def test_a_program_with_a_shared_conditioner(backend: str, standalone: bool) -> 
     assert {name.split(".")[0] for name in names} == {"net", "f"}
     assert not any(name.startswith("f.0") for name in names)
     assert len(names) == 8
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_parameters_cross_the_border_under_their_names(backend: str) -> None:
+    compiled = compile_spec(read(SHARED), backend=backend)
+    space: dict[str, Any] = {"__name__": __name__}
+    exec(compile(str(compiled.source), f"<{backend}>", "exec"), space)
+    values = initial_values(compiled.module.parameters, 0)
+    namespace: Any = SimpleNamespace(**space)
+    if backend == "pyro":
+        tree = pyro_parameters.Tree(compiled.module, namespace)
+        groups = tree.load(values, torch.float64, torch.device("cpu"))
+        found = tree.canonical(tree.flat(groups))
+        assert next(tree.load(values, torch.float64, torch.device("meta"))["f"].parameters()).device.type == "meta"
+    else:
+        tree = numpyro_parameters.Tree(compiled.module, namespace)
+        flat = tree.load(values)
+        assert set(tree.groups(flat)) == {"net", "f"}
+        found = tree.canonical(flat)
+    assert set(found) == set(values)
+    assert all(np.abs(found[name] - values[name]).max() <= 1e-7 for name in values)

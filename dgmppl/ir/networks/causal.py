@@ -80,7 +80,7 @@ def check_causal(network: Network) -> Iterator[Misfit]:
         yield Misfit(
             f"the order of {network.name!r} is a list of {len(order)}, and its first input has {x.size} elements",
             f"every number from 0 to {x.size - 1} once", f"{len(order)} numbers",
-            "list the elements in raster order, or write `order=reverse`",
+            "list the elements in raster order, or write `order=reverse`", code="network-order",
         )  # fmt: skip
 
 

@@ -199,6 +199,7 @@ def _check_causal(network: Network) -> Iterator[Misfit]:
         yield Misfit(
             f"the windows of {network.name!r} hold neighbours, which a listed order tears apart",
             "order=raster or order=reverse", "a list", "leave out `order=`, or use `made` or `causal_transformer`",
+            code="network-order",
         )  # fmt: skip
     if len(shape) == 2 and (kernel % 2 == 0 or kernel < 3):
         yield Misfit(

@@ -69,11 +69,12 @@ def _check(network: Network) -> Iterator[Misfit]:
             yield Misfit(
                 f"{network.name!r} runs over a sequence, whose order is that of its steps", "direction=backward",
                 f"order={network.options['order']}", "write `direction=` for the way in which it runs",
+                code="network-order",
             )  # fmt: skip
     elif network.options.get("direction") == "backward":
         yield Misfit(
             f"{network.name!r} stands in a factorization, where it runs in the order of the elements", "order=reverse",
-            "direction=backward", "write `order=reverse`",
+            "direction=backward", "write `order=reverse`", code="network-order",
         )  # fmt: skip
 
 
