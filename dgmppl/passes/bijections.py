@@ -10,8 +10,10 @@ from dataclasses import replace
 from dgmppl.ir.bijectors import BIJECTORS, Bijector, BijectorKind, Step
 from dgmppl.ir.expressions import Call, Expression, Literal, Name, Sequence
 from dgmppl.ir.networks import NETWORKS, Network
+from dgmppl.ir.types import Support
+from dgmppl.passes.bounds import bounds_of
 from dgmppl.passes.declarations import read_options, resolve_network
-from dgmppl.passes.problems import shown
+from dgmppl.passes.problems import Problems, shown
 from dgmppl.passes.scope import Scope
 
 
@@ -27,6 +29,39 @@ def resolve_bijector(name: str, value: Expression, scope: Scope) -> Bijector:
             "not-a-bijector", f"the bijector {name!r} has no steps", value.span, expected="for example `affine()`"
         )
     return Bijector(name, steps, span=value.span)
+
+
+def check_sets(bijector: Bijector, base: Support | None, inverse: bool, problems: Problems) -> None:
+    """Report the first step that is not defined on all that the base, or the steps before it, can give.
+
+    Args:
+        bijector: the bijector.
+        base: the support of what it maps; None where that is unknown.
+        inverse: it runs backwards here.
+        problems: where the report goes.
+    """
+    given = base
+    for step in reversed(bijector.steps) if inverse else bijector.steps:
+        kind = BIJECTORS[step.kind]
+        if kind.rearranges:
+            continue
+        ends = (kind.domain, kind.codomain) if step.inverted is inverse else (kind.codomain, kind.domain)
+        if given is not None and not _inside(given, ends[0]):
+            problems.add(
+                "unprovable-support",
+                f"the step `{step.kind}` of {bijector.name!r} maps values in `{ends[0]}`, and may be given others",
+                step.span,
+                expected=str(ends[0]),
+                found=str(given),
+                fix="put a step before it that ends there, such as `sigmoid()` or `exp()`, or take another base",
+            )
+            return
+        given = ends[1]
+
+
+def _inside(given: Support, wanted: Support) -> bool:
+    inner, outer = bounds_of(given), bounds_of(wanted)
+    return outer.low <= inner.low and inner.high <= outer.high
 
 
 class _Steps:

@@ -23,6 +23,7 @@ from dgmppl.ir.expressions import Expression
 from dgmppl.ir.program import Critic, IndexKind, Program, Role, Site
 from dgmppl.ir.types import REAL, Dtype, Shape, Support, TensorType
 from dgmppl.passes.annotate import Annotator
+from dgmppl.passes.bijections import check_sets
 from dgmppl.passes.density_supports import density_support
 from dgmppl.passes.observed import check_observed
 from dgmppl.passes.problems import Problems
@@ -229,6 +230,8 @@ class _Inference:
                 self._equal_shapes(density, base, found, site)
                 event = replace(found, support=REAL, dtype=Dtype.REAL)
                 self._bijector(name, event, context, density)
+                known = (self.guide_types if site.section == "guide" else self.types).get(base)
+                check_sets(self.bijectors[name], known and known.support, density.inverse, self.problems)
             case DiffusionChain(denoiser=name):
                 self.signatures.field(name, found, context, density.span, self.problems)
             case MixtureOf(count=0):

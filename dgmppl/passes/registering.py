@@ -102,9 +102,15 @@ def _backend(found: object) -> str | None:
 
 
 def _options(module: Callable[..., Any]) -> tuple[Option, ...]:
-    """A class's arguments behind `inputs` and `outputs`, without JAX's key."""
-    rest = [part for part in list(inspect.signature(module).parameters.values())[2:] if part.name != "key"]
-    return tuple(Option(part.name, _default(part.default), "an option of the user's own") for part in rest)
+    """A class's arguments behind `inputs` and `outputs`, without JAX's key and those that no spec could write."""
+    rest = list(inspect.signature(module).parameters.values())[2:]
+    named = [part for part in rest if part.name != "key" and part.kind not in {part.VAR_POSITIONAL, part.VAR_KEYWORD}]
+    defaults = [(part.name, _default(part.default)) for part in named]
+    return tuple(
+        Option(name, default, "an option of the user's own")
+        for name, default in defaults
+        if default is REQUIRED or isinstance(default, bool | int | float | str | tuple | None)
+    )
 
 
 def _default(value: object) -> OptionValue | object:

@@ -20,6 +20,7 @@ from dgmppl.spec.syntax import Declaration, Key
 
 _SHOWN_STARTS = 4
 
+
 def resolve_section(section: str, declarations: tuple[Declaration, ...], scope: Scope) -> None:
     """Read a section's declarations in order; a chain's lines are read together, where its general one stands."""
     chains = _chains(declarations)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def options(path: Path) -> dict[str, Any]:
     first = path.read_bytes().split(b"\n", 1)[0].decode("utf-8", errors="replace")
     words = shlex.split(first.removeprefix("# check:")) if first.startswith("# check:") else []
     chosen: dict[str, Any] = {"pedantic": "--pedantic" in words}
-    given = list(zip(words, words[1:], strict=False))
+    given = list(pairwise(words))
     chosen["overrides"] = [value for word, value in given if word == "--set"]
     chosen["bindings"] = dict(value.split("=", 1) for word, value in given if word == "--data")
     return chosen
