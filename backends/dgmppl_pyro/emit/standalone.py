@@ -9,7 +9,7 @@ from dgmppl.ir.emission.inline import inline
 # In an order in which a module comes after those that it takes definitions from; read, not imported: some of them need
 # libraries that most programs do not.
 _MODULES = (
-    "operations", "elementary", "constraints", "densities", "draws", "loops", "recursions", "kalman", "transport",
+    "operations", "elementary", "constraints", "densities", "derivatives", "draws", "loops", "recursions", "kalman", "transport",
     "networks", "activations", "embedding", "attention", "convolutions", "recurrent", "residual", "causal",
     "bijectors", "distributions", "programs",
 )  # fmt: skip

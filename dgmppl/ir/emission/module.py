@@ -70,7 +70,7 @@ class ModulePrinter(ABC):
     leaf: ClassVar[str]
     constraints: ClassVar[Mapping[str, str]]
     runtime = (
-        "attention", "bijectors", "causal", "constraints", "convolutions", "densities", "distributions", "draws",
+        "attention", "bijectors", "causal", "constraints", "convolutions", "densities", "derivatives", "distributions", "draws",
         "embedding", "kalman", "loops", "networks", "operations", "programs", "recursions", "recurrent",
         "registered", "residual",
         "transport",

@@ -13,7 +13,7 @@ _LIBRARIES = (
     "SimpleNamespace", "Linear",
 )  # fmt: skip
 _RUNTIME = (
-    "attention", "bijectors", "causal", "constraints", "convolutions", "densities", "distributions", "draws",
+    "attention", "bijectors", "causal", "constraints", "convolutions", "densities", "derivatives", "distributions", "draws",
     "embedding", "loops", "kalman", "networks", "odes", "operations", "programs", "recursions", "recurrent",
     "registered", "residual", "transport",
 )  # fmt: skip

@@ -23,6 +23,7 @@ from dgmppl.ir.kernel import (
     BijectorCall,
     Divergence,
     Draw,
+    Gradient,
     LogProb,
     NetworkCall,
     NetworkLogPrior,
@@ -138,6 +139,8 @@ class ValuePrinter(DensityPrinter):
                 return f"{self._group(name)}.velocity({', '.join(map(self.text, (point, time, *context)))})", ATOM
             case WarmStart(bijector=name, value=at, context=context):
                 return f"{self._group(name)}.warm_start({', '.join(map(self.text, (at, *context)))})", ATOM
+            case Gradient():
+                return self._gradient(value), ATOM
             case NetworkStart(network=network, context=context, like=like, rank=rank):
                 batch = f"batch=draws.batch({self.text(like)}, {rank})"
                 return f"{self._group(network)}.start({', '.join([*map(self.text, context), batch])})", ATOM
@@ -160,6 +163,12 @@ class ValuePrinter(DensityPrinter):
         arguments = [self.text(value.value), *map(self.text, value.context)]
         probe = [] if value.probe is None else [f"probe={self.text(value.probe)}"]
         return f"{self._group(value.bijector)}.{method}({', '.join([*arguments, *probe])})"
+
+    def _gradient(self, value: Gradient) -> str:
+        name = {"first": "gradient", "directional": "directional", "laplacian": "laplacian"}[value.order]
+        direction = [] if value.direction is None else [self.text(value.direction)]
+        arguments = [value.function, self.text(value.point), *direction, str(value.event_rank)]
+        return f"derivatives.{name}({', '.join(arguments)})"
 
     def _operation(self, value: Op) -> tuple[str, int]:
         if value.name in BINARY:

@@ -180,6 +180,26 @@ class WarmStart(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Gradient(Node):
+    """A derivative of a local function (`Define`) that gives one number per batch element, at a batched point.
+
+    Attributes:
+        function: the local function.
+        point: where.
+        event_rank: trailing axes of the point that are one event.
+        order: `first`: the gradient, shaped like the point; `directional`: (v . gradient, v^T Hessian v) along
+            `direction`; `laplacian`: (gradient, trace of the Hessian).
+        direction: v, shaped like the point.
+    """
+
+    function: str
+    point: Value
+    event_rank: int
+    order: str = "first"
+    direction: Value | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkStart(Node):
     """The cache with which a causal network begins to be evaluated element by element.
 
@@ -236,5 +256,5 @@ class Divergence(Node):
 
 Value: TypeAlias = (
     "Var | Number | Op | NetworkCall | NetworkStart | NetworkStep | LogProb | Draw | NoiseEntry | BijectorCall"
-    " | Velocity | WarmStart | NetworkLogPrior | Divergence"
+    " | Velocity | WarmStart | Gradient | NetworkLogPrior | Divergence"
 )

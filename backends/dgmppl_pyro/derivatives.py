@@ -1,0 +1,41 @@
+"""Derivatives of a density's logarithm (or of an energy, or a critic) by its argument."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.func import grad, jvp, vmap
+
+Scalar = Callable[[Tensor], Tensor]
+
+
+def gradient(function: Scalar, x: Tensor, rank: int) -> Tensor:
+    """d f / d x at each of a batch of points, shaped like x; itself differentiable by parameters.
+
+    Args:
+        function: x [.., *event] -> [..]; no number depends on another event.
+        x: the points.
+        rank: axes of an event.
+    """
+    del rank
+    return grad(lambda point: function(point).sum())(x)
+
+
+def directional(function: Scalar, x: Tensor, v: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """v . grad f and v^T Hessian v, one number per event (Song et al. 2020, Sliced score matching, eq. 7)."""
+    first, second = jvp(lambda point: gradient(function, point, rank), (x,), (v,))
+    axes = tuple(range(-rank, 0))
+    return (v * first).sum(axes), (v * second).sum(axes)
+
+
+def laplacian(function: Scalar, x: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """grad f, shaped like x, and the trace of the Hessian, one number per event: one pass per element."""
+    size = x[(0,) * (x.ndim - rank)].numel()
+    basis = torch.eye(size, dtype=x.dtype, device=x.device).reshape(size, *x.shape[x.ndim - rank :])
+
+    def along(direction: Tensor) -> Tensor:
+        return directional(function, x, direction.expand(x.shape), rank)[1]
+
+    return gradient(function, x, rank), vmap(along)(basis).sum(0)
