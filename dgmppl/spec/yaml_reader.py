@@ -161,15 +161,16 @@ class Places:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        lengths = [len(line) for line in source.text.splitlines(keepends=True)]
+        lines = source.text.splitlines(keepends=True)
         self._starts = [0]
-        for length in lengths:
-            self._starts.append(self._starts[-1] + length)
+        for line in lines:
+            self._starts.append(self._starts[-1] + len(line))
+        self._widths = [len(line) for line in source.text.splitlines()] or [0]
 
     def at(self, index: int) -> tuple[int, int]:
-        """Line and column of an index, both from 1."""
+        """Line and column of an index, both from 1; a line's break, and the text's end after one, count as its end."""
         line = bisect_right(self._starts, index, 0, max(1, len(self._starts) - 1))
-        return line, index - self._starts[line - 1] + 1
+        return line, min(index - self._starts[line - 1], self._widths[line - 1]) + 1
 
     def index(self, line: int, column: int) -> int:
         """The index of a line and column, both from 1."""
