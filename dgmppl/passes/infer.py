@@ -231,7 +231,8 @@ class _Inference:
                 event = replace(found, support=REAL, dtype=Dtype.REAL)
                 self._bijector(name, event, context, density)
                 known = (self.guide_types if site.section == "guide" else self.types).get(base)
-                check_sets(self.bijectors[name], None if known is None else known.support, density.inverse, self.problems)
+                support = None if known is None else known.support
+                check_sets(self.bijectors[name], support, density.inverse, self.problems)
             case DiffusionChain(denoiser=name):
                 self.signatures.field(name, found, context, density.span, self.problems)
             case MixtureOf(count=0):
