@@ -330,6 +330,15 @@ def test_a_registered_network_starts_alike_and_agrees_on_both_backends() -> None
     np.testing.assert_allclose(*bounds, rtol=1e-9)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_registered_network_stands_alone(backend: str) -> None:
+    register_network("gate", torch=own_networks.TorchGate, jax=own_networks.JaxGate)
+    compiled = compile_spec(USERS.replace("KIND", "gate(width=7)"), backend=backend, standalone=True)
+    assert "import dgmppl" not in compiled.source
+    assert "from dgmppl" not in compiled.source
+    assert compiled.executable.has("elbo")
+
+
 def test_classes_with_other_arrays_are_refused() -> None:
     register_network("odd_gate", torch=own_networks.TorchGate, jax=own_networks.JaxOther)
     with pytest.raises(RunError, match=r"numpyro class of 'odd_gate' has other arrays: enter\.bias"):

@@ -10,7 +10,8 @@ from dgmppl.ir.emission.inline import inline
 # libraries that most programs do not.
 _MODULES = (
     "operations", "elementary", "constraints", "densities", "derivatives", "draws", "loops", "recursions", "kalman", "transport",
-    "networks", "activations", "embedding", "attention", "convolutions", "recurrent", "residual", "causal",
+    "networks", "activations", "embedding", "attention", "convolutions", "recurrent", "registered", "residual",
+    "causal",
     "bijectors", "distributions", "programs",
 )  # fmt: skip
 # A package is read as one module, of its parts in such an order too.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dgmppl.ir.networks.causal import ORDER, causal_signature
+from dgmppl.ir.networks.causal import ORDER, causal_signature, check_causal
 from dgmppl.ir.networks.core import OUT, Misfit, Network, NetworkKind, Option, linear
 from dgmppl.ir.networks.embedding import norm, normal, shifted
 from dgmppl.ir.networks.recurrent import check_sequence, sequence_signature
@@ -71,6 +71,11 @@ def _check_encoder(network: Network) -> Iterator[Misfit]:
     yield from check_sequence(network)
 
 
+def _check_decoder(network: Network) -> Iterator[Misfit]:
+    yield from _check_heads(network)
+    yield from check_causal(network)
+
+
 _SIZES = (Option("layers", 4, "blocks"), Option("heads", 4, "attention heads"), Option("width", 128, "model width"))
 
 KINDS = (
@@ -79,7 +84,7 @@ KINDS = (
         doc="pre-norm transformer over the leading axis (Vaswani et al. 2017)",
     ),
     NetworkKind(
-        "causal_transformer", (*_SIZES, ORDER), _decoder, causal=True, check=_check_heads,
+        "causal_transformer", (*_SIZES, ORDER), _decoder, causal=True, check=_check_decoder,
         doc="pre-norm transformer with a causal mask",
     ),
 )  # fmt: skip

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from dgmppl.ir.networks.causal import ORDER, causal_signature
+from dgmppl.ir.networks.causal import ORDER, causal_signature, check_causal
 from dgmppl.ir.networks.core import ACTIVATION, OUT, PRIOR, Misfit, Network, NetworkKind, Option, linear, uniform
 from dgmppl.ir.networks.embedding import norm, normal
 from dgmppl.ir.parameters import ParameterSpec
@@ -201,6 +201,8 @@ def _check_causal(network: Network) -> Iterator[Misfit]:
             "order=raster or order=reverse", "a list", "leave out `order=`, or use `made` or `causal_transformer`",
             code="network-order",
         )  # fmt: skip
+    else:
+        yield from check_causal(network)
     if len(shape) == 2 and (kernel % 2 == 0 or kernel < 3):
         yield Misfit(
             f"a pixel is the middle of its window, and the kernel of {network.name!r} has none to its sides",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dgmppl.ir.networks.causal import ORDER, causal_signature
+from dgmppl.ir.networks.causal import ORDER, causal_signature, check_causal
 from dgmppl.ir.networks.core import OUT, REQUIRED, Misfit, Network, NetworkKind, Option, linear, uniform
 from dgmppl.ir.networks.embedding import shifted
 from dgmppl.ir.parameters import ParameterSpec
@@ -76,6 +76,8 @@ def _check(network: Network) -> Iterator[Misfit]:
             f"{network.name!r} stands in a factorization, where it runs in the order of the elements", "order=reverse",
             "direction=backward", "write `order=reverse`", code="network-order",
         )  # fmt: skip
+    else:
+        yield from check_causal(network)
 
 
 KINDS = (
