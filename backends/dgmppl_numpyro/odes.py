@@ -300,6 +300,10 @@ class Ode(Bijector):
         estimated.probe = probe
         return estimated
 
+    def velocity(self, x: Array, t: Array, *context: Array) -> Array:
+        """The field at x [.., *event] and t [..]."""
+        return self.conditioner(x, t, *context)
+
     def push(self, z: Array, context: tuple[Array, ...]) -> tuple[Array, Array]:
         """From t = 0 to t = 1."""
         return self._move(z, 0.0, 1.0, context)

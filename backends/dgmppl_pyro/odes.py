@@ -353,6 +353,10 @@ class Ode(Bijector):
         estimated.probe = probe
         return estimated
 
+    def velocity(self, x: Tensor, t: Tensor, *context: Tensor) -> Tensor:
+        """The field at x [.., *event] and t [..]."""
+        return self.conditioner(x, t, *context)
+
     def push(self, z: Tensor, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """From t = 0 to t = 1."""
         return self._move(z, 0.0, 1.0, context)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from jax import Array
@@ -58,11 +58,24 @@ class Chain(Bijector):
 
     def bind(self, networks: Mapping[str, Any]) -> Bijector:
         """The chain with shared networks in their places; itself where it has none."""
+        return self.each(lambda step: step.bind(networks))
+
+    def probed(self, probe: Array) -> Bijector:
+        """The chain with the noise of its stochastic traces; itself where it has none."""
+        return self.each(lambda step: step.probed(probe))
+
+    def velocity(self, x: Array, t: Array, *context: Array) -> Array:
+        """That of its only step."""
+        (step,) = self.steps
+        return step.velocity(x, t, *context)
+
+    def each(self, change: Callable[[Bijector], Bijector]) -> Bijector:
+        """The chain with every step changed; itself where none is."""
         steps = self.steps
-        bound = tuple(step.bind(networks) for step in steps)
-        if all(old is new for old, new in zip(steps, bound, strict=True)):
+        changed = tuple(change(step) for step in steps)
+        if all(old is new for old, new in zip(steps, changed, strict=True)):
             return self
-        chain = self.rebuilt(bound)
+        chain = self.rebuilt(changed)
         return chain.inverted() if self.backwards else chain
 
     def rebuilt(self, steps: Steps) -> Chain:

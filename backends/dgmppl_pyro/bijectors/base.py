@@ -70,6 +70,19 @@ class Bijector(dist.TransformModule):  # type: ignore[misc]
         del networks
         return self
 
+    def probed(self, probe: Tensor) -> Bijector:
+        """The bijector with the noise of its stochastic traces [.., *event]; itself where it has none."""
+        del probe
+        return self
+
+    def velocity(self, x: Tensor, t: Tensor, *context: Tensor) -> Tensor:
+        """dx/dt at x [.., *event] and t [..], where the bijector is one step in continuous time.
+
+        Raises:
+            NotImplementedError: any other bijector.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is no step in continuous time")
+
     def inverted(self) -> Bijector:
         """The same parameters, run backwards."""
         turned = copy.copy(self)

@@ -262,6 +262,13 @@ def _autoregressive(step: Step, steps: _Steps) -> _Text:
     return _Text(f"bijectors.Autoregressive({', '.join(arguments)})")
 
 
+def _ode(step: Step, steps: _Steps) -> _Text:
+    options = step.options
+    method, steps_between = options["solver"], options["steps"]
+    arguments = [steps.network(step), _shape(step), f'"{method}"', options["rtol"], options["atol"], steps_between]
+    return _Text(f'odes.Ode({", ".join(map(str, arguments))}, "{options["trace"]}")')
+
+
 _CONSTRUCTORS: Mapping[str, Callable[[Step, _Steps], _Text]] = {
     "affine": _plain("Diagonal"),
     "actnorm": _plain("ActNorm"),
@@ -274,4 +281,5 @@ _CONSTRUCTORS: Mapping[str, Callable[[Step, _Steps], _Text]] = {
     "multiscale": _multiscale,
     "coupling": _coupling,
     "autoregressive": _autoregressive,
+    "ode": _ode,
 }

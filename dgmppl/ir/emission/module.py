@@ -71,7 +71,7 @@ class ModulePrinter(ABC):
     constraints: ClassVar[Mapping[str, str]]
     runtime = (
         "attention", "bijectors", "causal", "constraints", "convolutions", "densities", "derivatives", "distributions", "draws",
-        "embedding", "kalman", "loops", "networks", "operations", "programs", "recursions", "recurrent",
+        "embedding", "kalman", "loops", "networks", "odes", "operations", "programs", "recursions", "recurrent",
         "registered", "residual",
         "transport",
     )  # fmt: skip

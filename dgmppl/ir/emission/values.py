@@ -161,8 +161,8 @@ class ValuePrinter(DensityPrinter):
         direction = "inverse" if value.inverse else "forward"
         method = f"{direction}_and_log_det" if value.log_det else direction
         arguments = [self.text(value.value), *map(self.text, value.context)]
-        probe = [] if value.probe is None else [f"probe={self.text(value.probe)}"]
-        return f"{self._group(value.bijector)}.{method}({', '.join([*arguments, *probe])})"
+        probed = "" if value.probe is None else f".probed({self.text(value.probe)})"
+        return f"{self._group(value.bijector)}{probed}.{method}({', '.join(arguments)})"
 
     def _gradient(self, value: Gradient) -> str:
         name = {"first": "gradient", "directional": "directional", "laplacian": "laplacian"}[value.order]
