@@ -70,8 +70,9 @@ class Attention(eqx.Module):  # type: ignore[misc]
 
 
 def _written(cache: Array, entry: Array, i: Array) -> Array:
-    """The cache with the entry of place i."""
-    return jax.lax.dynamic_update_slice_in_dim(cache, entry.astype(cache.dtype), i, -2)
+    """The cache with the entry of place i, which may lack batch axes: the first element reads no earlier one."""
+    entry = jnp.broadcast_to(entry, (*cache.shape[:-2], *entry.shape[-2:])).astype(cache.dtype)
+    return jax.lax.dynamic_update_slice_in_dim(cache, entry, i, -2)
 
 
 class Block(eqx.Module):  # type: ignore[misc]

@@ -25,7 +25,11 @@ def gradient(function: Scalar, x: Array, rank: int) -> Array:
 
 
 def directional(function: Scalar, x: Array, v: Array, rank: int) -> tuple[Array, Array]:
-    """v . grad f and v^T Hessian v, one number per event (Song et al. 2020, Sliced score matching, eq. 7)."""
+    """v . grad f and v^T Hessian v, one number per event (Song et al. 2020, Sliced score matching, eq. 7).
+
+    v may have further axes on the left: several directions at each point.
+    """
+    x = jnp.broadcast_to(x, v.shape)
     first, second = jax.jvp(lambda point: gradient(function, point, rank), (x,), (v,))
     axes = tuple(range(-rank, 0))
     return (v * first).sum(axes), (v * second).sum(axes)

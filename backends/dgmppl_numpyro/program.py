@@ -85,9 +85,8 @@ class Program:
 
     def initial_state(self, key: Any, rows: int) -> Any:
         """What the losses carry from step to step: persistent chains and the like; empty for most models."""
-        if self.module.function("initial_state") is None:
-            return {}
-        return self.namespace.initial_state(key, rows)
+        declared = self.module.function("initial_state")
+        return {} if declared is None else self.namespace.initial_state(self.random(declared, key, rows, 1))
 
     def columns(self, batch: Arrays) -> dict[str, Any]:
         """Data columns on the device."""

@@ -24,8 +24,14 @@ def gradient(function: Scalar, x: Tensor, rank: int) -> Tensor:
 
 
 def directional(function: Scalar, x: Tensor, v: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """v . grad f and v^T Hessian v, one number per event (Song et al. 2020, Sliced score matching, eq. 7)."""
+    """v . grad f and v^T Hessian v, one number per event (Song et al. 2020, Sliced score matching, eq. 7).
+
+    v may have further axes on the left: several directions at each point.
+    """
+    x = x.expand(v.shape)
     first, second = jvp(lambda point: gradient(function, point, rank), (x,), (v,))
+    if rank == 0:
+        return v * first, v * second
     axes = tuple(range(-rank, 0))
     return (v * first).sum(axes), (v * second).sum(axes)
 

@@ -74,10 +74,11 @@ class Program:
 
     def initial_state(self, seed: int, rows: int, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
         """What the losses carry from step to step: persistent chains and the like; empty for most models."""
-        if self.module.function("initial_state") is None:
+        declared = self.module.function("initial_state")
+        if declared is None:
             return {}
-        state = self.namespace.initial_state(torch.Generator(device).manual_seed(seed), rows)
-        return {name: entry.to(dtype) if entry.is_floating_point() else entry for name, entry in state.items()}
+        state: dict[str, Tensor] = self.namespace.initial_state(self.random(declared, seed, rows, 1, dtype, device))
+        return state
 
     def columns(self, batch: Arrays, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
         """Data columns on the device."""

@@ -115,7 +115,9 @@ def _train(compiled: Compilation, data: DataSet, options: FitOptions, keeper: Ke
         raise RunError(f"{program.name} has no rows to train on")
     batches = _Stream(batch.rows, settings)
     arrays = _with_redraws(compiled, data, batch, batches, settings.seed)
-    steps = total_steps(settings, batches)
+    # The model's player moves last in a step.
+    every = compiled.module.players[-1][2] if compiled.module.players else 1
+    steps = total_steps(settings, batches, every)
     values = _start_values(compiled, batch, settings)
     with bar(program.name, shown=options.progress) as progress:
         sized = replace(settings, batch_size=batches.size)

@@ -74,6 +74,8 @@ def _posterior(fit: Fit, batch: Batch, draws: int, seed: int) -> xr.Dataset:
     program = fit.program.compiled.program
     if fit.draws is not None:
         return arviz.posterior_group(program, fit.draws)
+    if fit.program.compiled.executable.has("posterior"):
+        return arviz.exact_group(fit.queries.posterior(fit.parameters, batch), batch.numbers)
     if not fit.program.compiled.executable.has("encode"):
         raise RunError(f"{program.name} has point parameters and no guide: there is nothing to draw from a posterior")
     latents = fit.queries.encode(fit.parameters, batch, draws, seed)

@@ -88,8 +88,8 @@ def timed(engine: Call, steps: int | None) -> Call:
     return replace(engine, keywords=(*kept, ("steps", Literal(steps))))
 
 
-def total_steps(settings: Train, batches: Batches) -> int:
-    """Updates of the model's player."""
+def total_steps(settings: Train, batches: Batches, every: int) -> int:
+    """All steps of a run: `epochs` passes over the rows, or `steps` updates of the player that moves every `every`."""
     if settings.epochs is not None:
         return batches.steps_for(settings.epochs)
-    return settings.steps or Train().steps or 1
+    return (settings.steps or Train().steps or 1) * every

@@ -121,13 +121,16 @@ def posterior(
         list[str] | None, typer.Option("--group", metavar="NAME", help="an ArviZ group; repeatable")
     ] = None,
     draws: Annotated[int, typer.Option("--draws", metavar="N", help="of latents and predictions", min=1)] = 100,
-    seed: Seed = 0, backend: OtherBackend = None, trust_code: TrustCode = False, quiet: Quiet = False,
+    data: Data = None, seed: Seed = 0, backend: OtherBackend = None, trust_code: TrustCode = False,
+    quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Posterior draws of parameters and latents, as ArviZ data."""
+    from dgmppl.api.export import read_columns
     from dgmppl.results.compat import write as write_netcdf
 
     fitted = _load(run, backend, trust_code, quiet=quiet)
-    write_netcdf(fitted.to_arviz(*(groups or []), draws=draws, seed=seed), out)
+    given = read_columns(fitted, data) if data else None
+    write_netcdf(fitted.to_arviz(*(groups or []), x=given, draws=draws, seed=seed), out)
     say(f"wrote {out}", quiet=quiet)
 
 

@@ -105,7 +105,14 @@ SAMPLERS: Table = table(
     Entry(
         "gibbs_with_gradients", (steps(60, "transitions"),), "informed single-site proposals (Grathwohl et al. 2021)"
     ),
-    Entry("ancestral", (), "the reverse chain itself"),
+    Entry(
+        "ancestral",
+        (
+            Argument("steps", None, "steps; None: the chain's own, 250 in continuous time", "whole"),
+            Argument("guidance", 1.0, "guidance weight", "positive"),
+        ),
+        "the reverse chain itself",
+    ),
     Entry(
         "ddim",
         (
@@ -114,6 +121,30 @@ SAMPLERS: Table = table(
             Argument("guidance", 1.0, "guidance weight", "positive"),
         ),
         "the implicit sampler (Song et al. 2021)",
+    ),
+    Entry(
+        "dpm_solver_pp",
+        (steps(20, "steps"), Argument("guidance", 1.0, "guidance weight", "positive")),
+        "DPM-Solver++(2M), order 2 (Lu et al. 2022)",
+    ),
+    Entry(
+        "euler",
+        (steps(100, "steps"), Argument("guidance", 1.0, "guidance weight", "positive")),
+        "the probability-flow ODE by Euler's rule",
+    ),
+    Entry(
+        "heun",
+        (steps(50, "steps"), Argument("guidance", 1.0, "guidance weight", "positive")),
+        "the probability-flow ODE by Heun's rule (Karras et al. 2022)",
+    ),
+    Entry(
+        "sde",
+        (
+            steps(250, "steps"),
+            Argument("solver", "euler_maruyama", "rule", "stochastic_solver"),
+            Argument("guidance", 1.0, "guidance weight", "positive"),
+        ),
+        "the reverse stochastic differential equation (Song et al. 2021)",
     ),
     Entry("ode", (steps(100, "steps"), Argument("solver", "dopri5", "solver", "solver")), "the probability-flow ODE"),
 )
@@ -324,6 +355,7 @@ TABLES: dict[str, Table] = {
     "early_stopping": EARLY_STOPPING,
     "log_prob": LOG_PROB,
     "solver": _words("dopri5", "tsit5", "rk4"),
+    "stochastic_solver": _words("euler_maruyama", "heun"),
     "path": _words("linear", "variance_preserving"),
     "coupling": _words("independent", "optimal_transport"),
     "source": _words("prior", "reconstruction"),

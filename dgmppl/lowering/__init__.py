@@ -9,6 +9,7 @@ from pathlib import Path
 from dgmppl.ir.expressions import Call
 from dgmppl.ir.kernel import Function, Module
 from dgmppl.ir.program import Program
+from dgmppl.lowering.energies import initial_state_function, normalizer_groups, with_normalizers
 from dgmppl.lowering.functions import decode_function, density_functions, loss_function
 from dgmppl.lowering.groups import groups_of
 from dgmppl.lowering.programs import guide_function, model_function
@@ -34,9 +35,10 @@ def lower(program: Program, derivation: Derivation) -> Module:
     for name, rule in derivation.eliminated.items():
         if rule in _SAMPLED:
             raise unsupported(f"the rule {rule!r} at {name!r}", program.by_name[name].span)
-    groups = groups_of(program)
+    players = tuple(map(with_normalizers, derivation.objective.players)) if _by_gradient(derivation) else ()
+    groups = groups_of(program) | normalizer_groups(players)
     functions: list[Function | None] = [model_function(program, groups, derivation), guide_function(program, groups)]
-    players = derivation.objective.players if _by_gradient(derivation) else ()
+    functions.append(initial_state_function(program, groups, players))
     functions += [loss_function(program, groups, player) for player in players]
     functions += density_functions(program, groups, derivation)
     functions += [encode_function(program, groups), sample_function(program, groups)]

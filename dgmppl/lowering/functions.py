@@ -5,9 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dgmppl.ir.densities import Elementary, MarkovChain
+from dgmppl.ir.expressions import Call, Name
 from dgmppl.ir.kernel import Function, Group, Return, ReturnLoss, Value
 from dgmppl.ir.program import Program
 from dgmppl.lowering.densities import density_of
+from dgmppl.lowering.densities.diffusion import flow_log_density
+from dgmppl.lowering.energies import (
+    hidden_probabilities,
+    normalizer_functions,
+    normalizers,
+    without_normalizers,
+)
 from dgmppl.lowering.gaussian import linear_gaussian
 from dgmppl.lowering.hidden_markov import hidden_markov
 from dgmppl.lowering.layout import Lowered, combine, number, op, total
@@ -19,10 +27,13 @@ from dgmppl.lowering.terms import Mode, lower_term, schedule
 from dgmppl.objectives.algebra import (
     Derivation,
     Expectation,
+    FreeEnergy,
+    LogDensity,
     LogIntegral,
     LogMeanExp,
     LogPrior,
     LogSum,
+    NoiseContrast,
     Player,
     Sum,
     Term,
@@ -47,7 +58,7 @@ def loss_function(program: Program, groups: dict[str, Group], player: Player) ->
         losses.append(value if weight.literal == 1 else combine("mul", weight, value))
     loss = scope.assign("loss", total(losses))
     report = [("loss", loss.value), *((part.name, op("mean_all", part)) for part in dict.fromkeys(scope.report))]
-    scope.statements.append(ReturnLoss(loss.value, tuple(report)))
+    scope.statements.append(ReturnLoss(loss.value, tuple(report), tuple(scope.updates.items())))
     mathematics = " + ".join(text(term.expression) for term in player.terms).replace("+ −", "− ")
     doc = f"minimize  {mathematics}    (nats per datum)"
     return scope.function(f"loss_{player.name}", "loss", doc, particles=count, owns=player.owns)
@@ -67,6 +78,12 @@ def _particles(player: Player) -> int | None:
         for node in walk(term.expression)
         if isinstance(node, Expectation) and node.particles > 1
     ]
+    counts += [
+        node.ratio
+        for term in player.terms
+        for node in walk(term.expression)
+        if isinstance(node, NoiseContrast) and node.ratio > 1
+    ]
     return max(counts, default=None)
 
 
@@ -76,10 +93,13 @@ def _particles(player: Player) -> int | None:
 def density_functions(program: Program, groups: dict[str, Group], derivation: Derivation) -> list[Function]:
     """`log_prob` of an exact model, `elbo` and `log_weights` of a bound, `log_joint` of a Bayesian one."""
     likelihood = derivation.objective.likelihood
-    result: list[Function] = []
+    result = normalizer_functions(program, groups, derivation)
     if likelihood is not None:
-        bounded = any(isinstance(node, Expectation) for node in walk(likelihood))
-        result += _bounds(program, groups, likelihood) if bounded else [_log_prob(program, groups, likelihood)]
+        likelihood = without_normalizers(likelihood)
+        bounded = any(isinstance(node, Expectation) or diffused(node) for node in walk(likelihood))
+        known = not normalizers(derivation.objective.likelihood)
+        made = _bounds(program, groups, likelihood) if bounded else [_log_prob(program, groups, likelihood)]
+        result += made if known else [_up_to_log_z(function) for function in made]
         if not bounded and (posterior := _posterior(program, groups, likelihood)) is not None:
             result.append(posterior)
         if derivation.objective.log_joint is not None and not bounded:
@@ -94,13 +114,47 @@ def _log_prob(program: Program, groups: dict[str, Group], likelihood: Term) -> F
     return scope.function("log_prob", "density", f"{text(likelihood)}: [B], nats, exact.")
 
 
+def diffused(term: Term) -> bool:
+    """Whether a term is a diffusion's bound."""
+    return isinstance(term, LogDensity) and term.rule == "diffusion_bound"
+
+
+def flow_log_prob(program: Program, groups: dict[str, Group], term: Term) -> Function | None:
+    """`ode_log_prob`: with each diffusion's probability-flow ODE in its place; None where `evaluate` asks for none."""
+    asked = program.evaluate.get("log_prob")
+    name = asked.function if isinstance(asked, Call) else asked.id if isinstance(asked, Name) else None
+    parts = term.terms if isinstance(term, Sum) else (term,)
+    if name != "ode" or any(isinstance(node, Expectation) for node in walk(term)):
+        return None
+    scope = Scope(program, groups)
+    values = [
+        flow_log_density(scope, program.by_name[part.site])
+        if isinstance(part, LogDensity) and diffused(part)
+        else lower_term(scope, part, Mode())
+        for part in parts
+    ]
+    scope.statements.append(Return((total(values).value,)))
+    doc = f"{text(term)} with the probability-flow ODE's own density: [B], nats, exact to the solver's tolerance."
+    return scope.function("ode_log_prob", "density", doc)
+
+
+def _up_to_log_z(function: Function) -> Function:
+    """A value of a model whose log Z is not known, under a name that says so."""
+    name = "log_unnormalized" if function.name == "log_prob" else f"unnormalized_{function.name}"
+    doc = f"{function.doc.removesuffix('.').removesuffix(', exact')}, up to log Z."
+    return replace(function, name=name, doc=doc)
+
+
 def _bounds(program: Program, groups: dict[str, Group], likelihood: Term) -> list[Function]:
     term = _single(likelihood)
     elbo, weights = Scope(program, groups, particles=True), Scope(program, groups, particles=True)
     value = lower_term(elbo, term, Mode())
     elbo.statements.append(Return((op("reduce_leading", value.value, function="mean"),)))
-    weights.statements.append(Return((lower_term(weights, term, Mode(importance=True)).value,)))
     bound = f"{text(term)}, averaged over particles: [B], nats, a lower bound on log p in expectation."
+    if any(map(diffused, walk(term))):
+        flows = flow_log_prob(program, groups, term)
+        return [elbo.function("elbo", "density", bound, particles=0), *([flows] if flows is not None else [])]
+    weights.statements.append(Return((lower_term(weights, term, Mode(importance=True)).value,)))
     ratio = "log p(data, latents) - log q(latents | data), one per draw of the guide: [K, B], nats."
     return [
         elbo.function("elbo", "density", bound, particles=0),
@@ -147,6 +201,10 @@ def _posterior(program: Program, groups: dict[str, Group], likelihood: Term) -> 
             both = scope.assign(f"{node.names[0]}_posterior", Lowered(op("smoother", *model.operands), (), True))
             names += [f"{node.names[0]}.loc", f"{node.names[0]}.covariance"]
             values += [op("item", both.value, number=0), op("item", both.value, number=1)]
+            break
+        if isinstance(node, FreeEnergy):
+            names += [f"{name}.probs" for name in node.names]
+            values += [hidden_probabilities(scope, node, name).value for name in node.names]
             break
         if isinstance(node, LogSum) and node.rule == "enumerate" and not node.elementwise:
             for name, probabilities in _class_probabilities(scope, node):

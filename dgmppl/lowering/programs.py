@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dgmppl.ir.densities import Deterministic, Elementary, FlatPrior, MarkovChain, Pushforward
+from dgmppl.ir.densities import Deterministic, DiffusionChain, Elementary, FlatPrior, Implicit, MarkovChain, Pushforward, Unnormalized
 from dgmppl.ir.kernel import (
     FLAT,
     Define,
@@ -32,14 +32,18 @@ from dgmppl.objectives.algebra import Derivation, LogIntegral, LogSum, walk
 def model_function(program: Program, groups: dict[str, Group], derivation: Derivation) -> Function | None:
     """`model`: parameters, then the data plate with one datum's story; None where no library states the model.
 
-    A latent chain that a recursion sums or integrates is not drawn: the series that reads it has the marginal density.
+    An energy is a density up to log Z there; a joint energy is no product of sample statements, and has no program,
+    nor has a diffusion, whose bound takes noise. A
+    latent chain that a recursion sums or integrates is not drawn: the series that reads it has the marginal density.
     """
+    if any(isinstance(site.density, DiffusionChain) for site in program.sites):
+        return None
     scope = Scope(program, groups, library=True)
     for site in program.sites:
         if site.section == "parameters":
             _parameter(scope, site)
     marginal = _marginals(program, derivation)
-    if marginal is None:
+    if marginal is None or any(isinstance(site.density, Unnormalized) and site.joint for site in program.sites):
         return None
     hidden = {name for term in marginal.values() for name in term.names}
     sites = [site for site in program.sites if site.section == "model" and site.name not in hidden]
@@ -119,6 +123,9 @@ def _statement(scope: Scope, site: Site, marginal: LogSum | LogIntegral | None) 
     if site.role is Role.DETERMINISTIC or isinstance(site.density, Deterministic):
         value = lookup(scope, site.name)
         scope.statements.append(Delta(site.name, value.value))
+        return
+    if isinstance(site.density, Implicit):
+        scope.statements.append(Delta(site.name, draw(scope, site).value))
         return
     if isinstance(site.density, Elementary):
         density, like = density_of(scope, site)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dgmppl.ir.densities import Factorized, FlatPrior
-from dgmppl.ir.kernel import DensityValue, Draw, Function, Group, Number, Return
+from dgmppl.ir.densities import DiffusionChain, Factorized, FlatPrior, Pushforward
+from dgmppl.ir.kernel import DensityValue, Draw, Function, Group, Number, Return, Value
 from dgmppl.ir.program import Program, Role, Site
 from dgmppl.lowering.densities import density_of, draw, noise_kind, noise_shape
 from dgmppl.lowering.expressions import lookup
-from dgmppl.lowering.layout import Lowered, op
+from dgmppl.lowering.layout import PARTICLES, Lowered, op
 from dgmppl.lowering.priors import level_scope
 from dgmppl.lowering.scope import Scope
+from dgmppl.objectives.capabilities import Ability, abilities
 
 
-def sample_function(program: Program, groups: dict[str, Group]) -> Function:
-    """`sample`: one ancestral draw per row, every site of the model by name."""
+def sample_function(program: Program, groups: dict[str, Group]) -> Function | None:
+    """`sample`: one ancestral draw per row, every site by name; None where a bijection has no such direction."""
+    images = [site for site in program.sites if site.section == "model" and isinstance(site.density, Pushforward)]
+    if any(Ability.SAMPLE not in abilities(program, site) for site in images):
+        return None
     scope = Scope(program, groups, scored=False)
     names = _story(scope)
     scope.statements.append(Return(tuple(lookup(scope, name).value for name in names), names))
@@ -24,8 +28,8 @@ def sample_function(program: Program, groups: dict[str, Group]) -> Function:
 
 
 def complete_function(program: Program, groups: dict[str, Group]) -> Function | None:
-    """`complete`: draws given the elements that the batch holds, where an observed site is factorized."""
-    names = frozenset(site.name for site in program.observed if isinstance(site.density, Factorized))
+    """`complete`: draws given the elements that the batch holds, where an observed site is factorized or a diffusion."""
+    names = frozenset(site.name for site in program.observed if isinstance(site.density, DiffusionChain | Factorized))
     if not names:
         return None
     scope = Scope(program, groups, scored=False, completed=names)
@@ -57,9 +61,16 @@ def encode_function(program: Program, groups: dict[str, Group]) -> Function | No
         return None
     scope = Scope(program, groups, particles=True, scored=False)
     sites = [site for site in program.guide if site.role not in (Role.LEARNED, Role.DETERMINISTIC)]
-    drawn = [(site.name, draw(scope, site).value) for site in sites]
+    drawn = [(site.name, _per_particle(draw(scope, site))) for site in sites]
     scope.statements.append(Return(tuple(value for _, value in drawn), tuple(name for name, _ in drawn)))
     return scope.function("encode", "density", "draws of the latents from the guide: [K, B, *event].", particles=0)
+
+
+def _per_particle(value: Lowered) -> Value:
+    """A draw with its axis of particles, of size one where nothing random enters it."""
+    if PARTICLES in value.axes:
+        return value.value
+    return op("expand", value.value, count=1, rank=value.rank + 1)
 
 
 def _story(scope: Scope) -> tuple[str, ...]:

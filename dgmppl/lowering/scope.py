@@ -72,6 +72,8 @@ class Scope:
         completed: sites of which the batch holds some elements, marked in `NAME.given`.
         library: a program of the library: parameters with a prior are sampled by it, never unpacked.
         trailing: how many batch axes stand to the right of the next enumeration axis (particles, data, enumerated).
+        updates: new values of what the run carries from step to step, by entry.
+        place: what the names of noise entries end with: empty, or `@NAME` where the same sites are drawn once more.
     """
 
     def __init__(
@@ -92,9 +94,11 @@ class Scope:
         self.frame = Frame()
         self.particles = particles
         self.trailing = 2 if particles else 1
+        self.place = ""
         self.noise: list[Noise] = []
         self.columns: dict[str, str] = {}
         self.report: list[Var] = []
+        self.updates: dict[str, Value] = {}
         self.used_groups: dict[str, str] = {}
         self._names: set[str] = set(RESERVED)
 
@@ -143,6 +147,13 @@ class Scope:
         self.statements.append(Assign((name,), value.value, self.comment(value)))
         return value.with_value(Var(name))
 
+    def reported(self, wish: str, value: Lowered) -> Lowered:
+        """A statement whose value the loss reports under its name, averaged."""
+        named = self.assign(wish, value)
+        if isinstance(named.value, Var):
+            self.report.append(named.value)
+        return named
+
     def comment(self, value: Lowered) -> str:
         """A value's layout as a person would write it: `[K, B, 16]`."""
         left = ["points"] * (POINTS in value.axes) + sorted(value.axes - {PARTICLES, POINTS})
@@ -170,6 +181,18 @@ class Scope:
             yield
         finally:
             self.frame, self.trailing = frame, trailing
+
+    @contextmanager
+    def apart(self, place: str) -> Iterator[None]:
+        """Draws of their own: nothing is bound yet, noise entries are named `SITE@PLACE`, no axis of particles."""
+        outer = self.particles, self.place
+        with self.branch():
+            self.frame.values, self.frame.preimages = {}, {}
+            self.particles, self.place, self.trailing = False, f"@{place}", 1
+            try:
+                yield
+            finally:
+                self.particles, self.place = outer
 
     def value(self, name: str) -> Lowered | None:
         """The value bound to a site, or None."""
@@ -230,6 +253,7 @@ class Scope:
 
     def noise_entry(self, name: str, kind: str, shape: tuple[int, ...], plate: str | None) -> Lowered:
         """An entry of the noise dictionary."""
+        name = f"{name}{self.place}"
         particles = self.particles and plate == "data"
         if all(entry.name != name for entry in self.noise):
             self.noise.append(Noise(name, kind, shape, particles, plate))

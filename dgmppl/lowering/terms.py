@@ -11,10 +11,14 @@ from dgmppl.ir.kernel import Var
 from dgmppl.ir.program import Site
 from dgmppl.lowering.calls import as_real, literal_array
 from dgmppl.lowering.densities import divergence, draw, log_prob
+from dgmppl.lowering.densities.diffusion import regression
+from dgmppl.lowering.energies import contrastive, free_energy, noise_contrast, score_matching
 from dgmppl.lowering.expressions import lookup
+from dgmppl.lowering.games import conjugate, density_ratio
 from dgmppl.lowering.gaussian import log_marginal
 from dgmppl.lowering.hidden_markov import log_forward
 from dgmppl.lowering.layout import PARTICLES, Lowered, combine, negative, number, op, raise_rank, total
+from dgmppl.lowering.penalties import penalty
 from dgmppl.lowering.priors import log_prior
 from dgmppl.lowering.scope import Scope, unsupported
 from dgmppl.lowering.state_space import log_filter
@@ -22,18 +26,27 @@ from dgmppl.lowering.summation import bind_states, log_sum
 from dgmppl.lowering.transport import velocity_regression
 from dgmppl.objectives.algebra import (
     KL,
+    Conjugate,
+    ContrastiveGradient,
+    DenoisingTerm,
+    DensityRatio,
     Draw,
     Expectation,
+    FreeEnergy,
     LogDensity,
     LogIntegral,
     LogMeanExp,
     LogPrior,
     LogSum,
+    NoiseContrast,
+    Penalty,
     Scale,
+    ScoreMatching,
     Sum,
     Supervision,
     Term,
     VelocityRegression,
+    walk,
 )
 
 
@@ -72,7 +85,9 @@ def lower_term(scope: Scope, term: Term, mode: Mode) -> Lowered:
             return _kl(scope, term, mode)
         case Expectation():
             return _expectation(scope, term, mode)
-        case LogMeanExp(body=body):
+        case LogMeanExp(count=count, body=body):
+            if count > 1:
+                _no_bounds(scope, body)
             value = lower_term(scope, body, mode)
             return value if mode.importance else _log_mean_exp(value)
         case LogSum(rule="forward_algorithm"):
@@ -84,6 +99,22 @@ def lower_term(scope: Scope, term: Term, mode: Mode) -> Lowered:
             return log_filter(scope, term) if chain else log_marginal(scope, term)
         case VelocityRegression():
             return velocity_regression(scope, term)
+        case DenoisingTerm():
+            return regression(scope, term)
+        case FreeEnergy():
+            return free_energy(scope, term)
+        case ScoreMatching():
+            return score_matching(scope, term, schedule)
+        case ContrastiveGradient():
+            return contrastive(scope, term)
+        case NoiseContrast():
+            return noise_contrast(scope, term)
+        case Conjugate():
+            return conjugate(scope, term)
+        case DensityRatio():
+            return density_ratio(scope, term)
+        case Penalty():
+            return penalty(scope, term)
         case Supervision():
             return _supervision(scope, term)
         case LogPrior(names=names):
@@ -99,6 +130,14 @@ def _not_lowered(scope: Scope, term: Term) -> Exception:
     return unsupported(construct, sites[0].span if sites else None)
 
 
+def _no_bounds(scope: Scope, body: Term) -> None:
+    """Refuses importance weights with a diffusion in them: exp of an estimate of a bound is no weight."""
+    for node in walk(body):
+        if isinstance(node, LogDensity) and node.rule == "diffusion_bound":
+            span = site_of(scope, node).span
+            raise unsupported(f"the importance-weighted bound over the diffusion {node.site!r}", span, "elbo()")
+
+
 def site_of(scope: Scope, term: LogDensity) -> Site:
     """The site whose density a factor is."""
     sites = scope.program.guide_by_name if term.section == "guide" else scope.program.by_name
@@ -108,6 +147,10 @@ def site_of(scope: Scope, term: LogDensity) -> Site:
 def _log_density(scope: Scope, term: LogDensity, mode: Mode) -> Lowered:
     site = site_of(scope, term)
     guided = term.section == "guide"
+    if term.at is not None:
+        with scope.branch():
+            scope.bind(term.site, lookup(scope, term.at))
+            return log_prob(scope, site)
     value = log_prob(scope, site, stop=guided and mode.stop_guide)
     if guided and term.site in mode.partly:
         return combine("mul", value, _hidden(scope, term.site))

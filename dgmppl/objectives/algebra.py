@@ -217,6 +217,7 @@ class Conjugate:
         positive, negative: where the two sides' values come from: `data` (latents from the guide) and `model` (latents
             from the prior); for a density ratio `guide` and `prior`.
         options: what the term was given besides (`fake`, `source`).
+        joint: latents are swapped too, so that the model moves the positive side by its guide's draws.
     """
 
     divergence: str
@@ -227,6 +228,7 @@ class Conjugate:
     positive: str = "data"
     negative: str = "model"
     options: tuple[tuple[str, Expression], ...] = ()
+    joint: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,10 +242,11 @@ class DensityRatio:
 
 @dataclass(frozen=True, slots=True)
 class Penalty:
-    """A regularizer of a critic: `gradient(10)`, `r1`, `r2`, as a call."""
+    """A regularizer of a critic: `gradient(10)`, `r1`, `r2`, as a call, at the two sides of its dual."""
 
     critic: int
     penalty: Expression
+    dual: Conjugate | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,13 +177,13 @@ METRICS: Mapping[str, MetricDivergence] = {
             reference="Arjovsky, Chintala and Bottou 2017, eq. 2; Gulrajani et al. 2017, eq. 3",
         ),
         MetricDivergence(
-            "least_squares", "χ²(p + q ‖ 2q) / 2", "E_p[(T − 1)²] + E_q[T²], minimized by the critic", critic=True,
-            variants=("non_saturating",), limit="Pearson's divergence between p + q and 2q",
+            "least_squares", "½ Δ(p, q)", "E_p[1 − 2 (T − 1)²] − E_q[2 T²]", critic=True,
+            variants=("non_saturating",), limit="Δ = ∫ (p − q)² / (p + q), Pearson's divergence of 2q from p + q",
             reference="Mao et al. 2017, eq. 9 and theorem 1",
         ),
         MetricDivergence(
-            "hinge", "2 TV(p, q)", "E_p[min(0, T − 1)] + E_q[min(0, −T − 1)]", critic=True,
-            variants=("non_saturating",), limit="twice the total variation, up to a constant",
+            "hinge", "2 TV(p, q)", "E_p[min(T, 1)] − E_q[max(T, −1)]", critic=True,
+            variants=("non_saturating",), limit="the dual with its constant 2 is twice the total variation",
             reference="Lim and Ye 2017, eq. 11",
         ),
         MetricDivergence(

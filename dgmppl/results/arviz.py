@@ -9,6 +9,7 @@ prior, prior_predictive, observed_data, constant_data
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -62,6 +63,22 @@ def statistics_group(draws: Draws) -> xr.Dataset:
         )
         variables["elbo"].attrs["units"] = "nats"
     return xr.Dataset(variables, attrs=attrs)
+
+
+def exact_group(posterior: Mapping[str, Array], numbers: Array) -> xr.Dataset:
+    """The exact posterior of summed or integrated latents, as one chain of one draw.
+
+    Args:
+        posterior: its parameters by name, `[N or 1, ...]`: `k.probs`, `z.path`, `z.loc`, `z.covariance`.
+        numbers: the rows' numbers in the data.
+    """
+    variables = {}
+    for name, values in posterior.items():
+        each = np.broadcast_to(values, (len(numbers), *np.shape(values)[1:]))
+        axes = ("chain", "draw", DATUM, *(f"{name}_dim_{axis}" for axis in range(each.ndim - 1)))
+        variables[name] = (axes, each[None, None])
+    described = {"description": "parameters of the exact posterior at the trained parameters, not draws of it"}
+    return xr.Dataset(variables, {"chain": [0], "draw": [0], DATUM: np.asarray(numbers)}, described)
 
 
 def latents_group(program: Program, latents: dict[str, Array], rows: Array, guide: str) -> xr.Dataset:

@@ -42,7 +42,7 @@ class Plan:
     """How long to train, and whom to tell.
 
     Attributes:
-        steps: updates of the model's player in all.
+        steps: all steps of the run; a player that moves every k-th one takes a k-th of them.
         progress: told of each block.
         record: takes one line of metrics per block.
         keep: takes checkpoints; None for a run without a folder.

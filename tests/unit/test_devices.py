@@ -2,6 +2,9 @@
 
 No accelerator is needed to find an array that is made in the wrong place: torch's `meta` device holds no numbers and
 refuses to meet another device, and JAX's transfer guard refuses arrays that come from the host unasked.
+
+Differential equations are solved in steps of a fixed length here: an adaptive solver reads its error to choose the next
+one, which a tensor without numbers has not, and diffrax brings scalars of its own from the host while it is traced.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,7 +24,9 @@ import torch
 
 import dgmppl as dg
 import dgmppl_numpyro.devices as jax_devices
+import dgmppl_numpyro.odes as jax_odes
 import dgmppl_pyro.devices as torch_devices
+import dgmppl_pyro.odes as torch_odes
 from dgmppl.api.inputs import of_part
 from dgmppl.backend import Device
 from dgmppl.compiler import Compilation
@@ -50,6 +57,17 @@ def evaluated(compiled: Compilation, batch: Any) -> list[Function]:
     ]  # fmt: skip
 
 
+@pytest.fixture
+def fixed_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every differential equation in two steps of the classical Runge-Kutta rule."""
+    for odes in (torch_odes, jax_odes):
+        monkeypatch.setattr(odes, "_solution", partial(_in_two_steps, odes))
+
+
+def _in_two_steps(odes: Any, rate: Any, state: Any, times: Any, *_: Any) -> Any:
+    return odes._classical(rate, state, times, 2)
+
+
 # ---- torch: the meta device -----------------------------------------------------------------------------------------
 
 
@@ -58,6 +76,7 @@ def on_meta(noise: Any, generator: torch.Generator, function: Function) -> dict[
     return {name: entry.to("meta") for name, entry in drawn.items()}
 
 
+@pytest.mark.usefixtures("fixed_steps")
 @pytest.mark.parametrize("name", lowered())
 def test_torch_functions_make_every_tensor_on_the_device_of_their_inputs(name: str) -> None:
     compiled, values, batch = compiled_for(name, "pyro")
@@ -90,17 +109,31 @@ def test_a_tensor_in_the_wrong_place_would_be_found() -> None:
 # ---- JAX: the transfer guard ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("fixed_steps")
 @pytest.mark.parametrize("name", lowered())
 def test_jax_functions_take_nothing_from_the_host(name: str) -> None:
+    """While they are traced; `test_a_jax_block_of_steps_runs_on_the_device_alone` runs what comes of it."""
     compiled, values, batch = compiled_for(name, "numpyro")
     program = compiled.executable._program  # type: ignore[attr-defined]
     flat, columns = jax.device_put(program.tree.load(values)), jax.device_put(program.columns(batch))
     key = jax.device_put(jax.random.key(0))
     for function in evaluated(compiled, batch):
-        run = jax.jit(_call(program, function))
         with jax.transfer_guard("disallow"):
-            result = jax.block_until_ready(run(flat, columns, key))
-        assert jax.tree.leaves(result), function.name
+            traced = jax.jit(_call(program, function)).trace(flat, columns, key)
+        assert traced.jaxpr.out_avals, function.name
+
+
+@pytest.mark.parametrize("name", ["gmm", "ppca"])
+def test_a_jax_block_of_steps_runs_on_the_device_alone(name: str) -> None:
+    compiled, values, batch = compiled_for(name, "numpyro")
+    settings = replace(compiled.program.train, batch_size=4)
+    trainer: Any = compiled.executable.trainer(values, batch, settings, steps=2, seed=0, device=Device("cpu"))
+    rows = jax.device_put(np.arange(ROWS, dtype=np.int32).reshape(2, 4))
+    with jax.transfer_guard("disallow"):
+        carry, report, _ = trainer._block(trainer._carry, rows, trainer._data, trainer._frozen, trainer._key)
+        jax.block_until_ready(report)
+    assert int(carry.step) == 2
+    assert np.isfinite(report["loss"]).all()
 
 
 def _call(program: Any, function: Function) -> Callable[..., Any]:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dgmppl.ir import schedules
 from dgmppl.ir.emission.inline import inline
 
 # In an order in which a module comes after those that it takes definitions from; read, not imported: some of them need
 # libraries that most programs do not.
 _MODULES = (
-    "operations", "elementary", "constraints", "densities", "derivatives", "draws", "loops", "recursions", "kalman", "transport",
+    "operations", "elementary", "constraints", "densities", "derivatives", "draws", "loops", "recursions", "kalman", "samplers", "schedules", "odes", "diffusion",
+    "transport",
     "networks", "activations", "embedding", "attention", "convolutions", "recurrent", "registered", "residual",
     "causal",
     "bijectors", "distributions", "programs",
 )  # fmt: skip
 # A package is read as one module, of its parts in such an order too.
 _PACKAGES = {"bijectors": ("base", "functions", "splines", "elements", "chain", "mixing", "conditional")}
+# What the backends share stands in the core.
+_SHARED = {"schedules": schedules}
 _RUNTIME = Path(__file__).resolve().parent.parent
 
 
@@ -25,5 +29,7 @@ def inlined(used: set[tuple[str, str]]) -> list[str]:
 
 
 def _source(module: str) -> str:
+    if module in _SHARED:
+        return Path(_SHARED[module].__file__).read_text(encoding="utf-8")
     parts = [f"{module}/{part}.py" for part in _PACKAGES.get(module, ())] or [f"{module}.py"]
     return "\n".join((_RUNTIME / part).read_text(encoding="utf-8") for part in parts)

@@ -27,6 +27,7 @@ from dgmppl.ir.kernel import (
     FunctionDensity,
     Group,
     Module,
+    NetworkStep,
     Noise,
     Plate,
     Return,
@@ -39,7 +40,11 @@ from dgmppl.ir.kernel import (
 )
 from dgmppl.ir.types import BINARY, Dtype, Support
 
-_ARGUMENTS = {"loss": ("own", "other", "state", "batch", "noise", "step"), "sample": ("parameters", "batch", "noise")}
+_ARGUMENTS = {
+    "loss": ("own", "other", "state", "batch", "noise", "step"),
+    "sample": ("parameters", "batch", "noise"),
+    "state": ("noise",),
+}
 
 
 class ModulePrinter(ABC):
@@ -70,9 +75,10 @@ class ModulePrinter(ABC):
     leaf: ClassVar[str]
     constraints: ClassVar[Mapping[str, str]]
     runtime = (
-        "attention", "bijectors", "causal", "constraints", "convolutions", "densities", "derivatives", "distributions", "draws",
+        "attention", "bijectors", "causal", "constraints", "convolutions", "densities", "derivatives", "diffusion", "distributions",
+        "draws",
         "embedding", "kalman", "loops", "networks", "odes", "operations", "programs", "recursions", "recurrent",
-        "registered", "residual",
+        "registered", "residual", "samplers", "schedules",
         "transport",
     )  # fmt: skip
 
@@ -288,7 +294,9 @@ class ModulePrinter(ABC):
         """A statement's lines."""
         match statement:
             case Assign(targets=targets, value=value, comment=comment):
-                names = ", ".join(map(printer.variable, targets))
+                first, *rest = map(printer.variable, targets)
+                several = isinstance(value, NetworkStep) and len(rest) > 1  # a step returns its cache and the heads
+                names = f"{first}, ({', '.join(rest)})" if several else ", ".join((first, *rest))
                 return annotated(f"{names} = {printer.text(value)}", comment, indent)
             case Comment(text=text):
                 return remark(text, indent)
@@ -309,8 +317,8 @@ class ModulePrinter(ABC):
                 texts = [printer.text(value) for value in values]
                 pairs = ", ".join(f'"{name}": {text}' for name, text in zip(names, texts, strict=False))
                 return wrap(f"return {{{pairs}}}" if names else f"return {', '.join(texts)}", indent)
-            case ReturnLoss(loss=loss, report=report):
-                return self._return_loss(loss, report, printer, indent)
+            case ReturnLoss():
+                return self._return_loss(statement, printer, indent)
 
     def _scan(self, statement: Scan, printer: ValuePrinter, indent: int) -> list[str]:
         """A local function of one step and the loop over it."""
@@ -336,13 +344,14 @@ class ModulePrinter(ABC):
             *wrap(f"{_tuple(statement.targets)} = {call}", indent),
         ]
 
-    def _return_loss(
-        self, loss: Value, report: tuple[tuple[str, Value], ...], printer: ValuePrinter, indent: int
-    ) -> list[str]:
+    def _return_loss(self, statement: ReturnLoss, printer: ValuePrinter, indent: int) -> list[str]:
+        loss = statement.loss
         first = [] if isinstance(loss, Var) else wrap(f"loss = {printer.text(loss)}", indent)
         name = printer.text(loss) if isinstance(loss, Var) else "loss"
-        entries = [f'"{key}": {name if value == loss else printer.text(value)}' for key, value in report]
-        return [*first, *wrap(f"return {name}, state, {{{', '.join(entries)}}}", indent)]
+        entries = [f'"{key}": {name if value == loss else printer.text(value)}' for key, value in statement.report]
+        changed = [f'"{key}": {printer.text(value)}' for key, value in statement.state]
+        state = f"{{**state, {', '.join(changed)}}}" if changed else "state"
+        return [*first, *wrap(f"return {name}, {state}, {{{', '.join(entries)}}}", indent)]
 
     def _sample(self, statement: Sample, printer: ValuePrinter, indent: int) -> list[str]:
         if isinstance(statement.density, FunctionDensity):

@@ -13,9 +13,10 @@ _LIBRARIES = (
     "SimpleNamespace", "Linear",
 )  # fmt: skip
 _RUNTIME = (
-    "attention", "bijectors", "causal", "constraints", "convolutions", "densities", "derivatives", "distributions", "draws",
+    "attention", "bijectors", "causal", "constraints", "convolutions", "densities", "derivatives", "diffusion", "distributions",
+    "draws",
     "embedding", "loops", "kalman", "networks", "odes", "operations", "programs", "recursions", "recurrent",
-    "registered", "residual", "transport",
+    "registered", "residual", "samplers", "schedules", "transport",
 )  # fmt: skip
 _MODULE = ("NETWORKS", "NOISE", "Model", "Guide", "Program", "guide", "initial", "model", "noise")
 _ARGUMENTS = (

@@ -21,17 +21,21 @@ from dgmppl.ir.emission.tables import (
 )
 from dgmppl.ir.kernel import (
     BijectorCall,
+    Denoising,
     Divergence,
     Draw,
     Gradient,
     LogProb,
+    MarkovSampler,
     NetworkCall,
     NetworkLogPrior,
     NetworkStart,
     NetworkStep,
     NoiseEntry,
+    Noising,
     Number,
     Op,
+    StateEntry,
     Value,
     Var,
     Velocity,
@@ -141,6 +145,14 @@ class ValuePrinter(DensityPrinter):
                 return f"{self._group(name)}.warm_start({', '.join(map(self.text, (at, *context)))})", ATOM
             case Gradient():
                 return self._gradient(value), ATOM
+            case MarkovSampler():
+                return self._sampler(value), ATOM
+            case Noising():
+                return self._noising(value), ATOM
+            case Denoising():
+                return self._denoising(value), ATOM
+            case StateEntry(name=name):
+                return f'state["{name}"]', ATOM
             case NetworkStart(network=network, context=context, like=like, rank=rank):
                 batch = f"batch=draws.batch({self.text(like)}, {rank})"
                 return f"{self._group(network)}.start({', '.join([*map(self.text, context), batch])})", ATOM
@@ -169,6 +181,26 @@ class ValuePrinter(DensityPrinter):
         direction = [] if value.direction is None else [self.text(value.direction)]
         arguments = [value.function, self.text(value.point), *direction, str(value.event_rank)]
         return f"derivatives.{name}({', '.join(arguments)})"
+
+    def _sampler(self, value: MarkovSampler) -> str:
+        noise = [self.text(entry) for entry in value.noise]
+        settings = [f"{key}={setting!r}" for key, setting in value.settings]
+        arguments = [*value.functions, self.text(value.start), str(value.event_rank), *noise, *settings]
+        return f"samplers.{value.sampler}({', '.join(arguments)})"
+
+    def _noising(self, value: Noising) -> str:
+        schedule = f"schedules.{value.schedule}({', '.join(map(repr, value.arguments))})"
+        steps = "" if value.steps is None else f", steps={value.steps}"
+        return f'diffusion.Process({schedule}, "{value.predict}", {value.event_rank}{steps})'
+
+    def _denoising(self, value: Denoising) -> str:
+        denoiser = ", ".join(value.denoisers)
+        if len(value.denoisers) > 1:
+            denoiser = f"diffusion.guided({denoiser}, {value.guidance})"
+        settings = [f"{key}={_literal(setting)}" for key, setting in value.settings]
+        known = [f"known=({', '.join(map(self.text, value.known))})"] if value.known else []
+        arguments = [self.text(value.process), denoiser, *map(self.text, value.operands), *settings, *known]
+        return f"diffusion.{value.function}({', '.join(arguments)})"
 
     def _operation(self, value: Op) -> tuple[str, int]:
         if value.name in BINARY:
@@ -309,6 +341,11 @@ def constraint(support: Support) -> str:
     if support.kind == "interval":
         return f"constraints.interval({support.low}, {support.high})"
     return f"constraints.{support.kind}"
+
+
+def _literal(setting: object) -> str:
+    """A static setting, words in double quotes."""
+    return f'"{setting}"' if isinstance(setting, str) else repr(setting)
 
 
 def _item(item: object) -> str:

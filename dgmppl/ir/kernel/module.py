@@ -38,6 +38,7 @@ class Function:
     - `loss`: `loss_PLAYER(own, other, state, batch, noise, step)` -> loss, state, report;
     - `density`: `NAME(parameters, batch)` or, with noise, `NAME(parameters, batch, noise)`;
     - `sample`: `sample(parameters, batch, noise)`, the batch holding covariates only;
+    - `state`: `initial_state(noise)`, what the losses carry from step to step before the first one;
     - `program`: `model(...)` and `guide(...)` of the library, with data columns as keyword arguments.
 
     Attributes:

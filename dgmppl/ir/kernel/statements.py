@@ -108,11 +108,11 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Define:
-    """A local function of one argument.
+    """A local function.
 
     Attributes:
         name: its name.
-        argument: its argument's name.
+        argument: its argument's name; several with commas between them.
         body: its statements; the last one is a `Return`.
     """
 
@@ -131,10 +131,14 @@ class Return:
 
 @dataclass(frozen=True, slots=True)
 class ReturnLoss:
-    """The end of a loss: `return loss, state, report`; the report's entries are fit to be shown, in nats per datum."""
+    """The end of a loss: `return loss, state, report`; the report's entries are fit to be shown, in nats per datum.
+
+    `state` holds the entries that are carried on with new values; the others are carried on as they are.
+    """
 
     loss: Value
     report: tuple[tuple[str, Value], ...]
+    state: tuple[tuple[str, Value], ...] = ()
 
 
 Statement: TypeAlias = Assign | Comment | Sample | Delta | Plate | Scan | Define | Return | ReturnLoss

@@ -200,6 +200,77 @@ class Gradient(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class MarkovSampler(Node):
+    """The end of a Markov chain on local functions (`Define`), without gradient: a function of its noise.
+
+    Attributes:
+        sampler: a function of the runtimes' `samplers`: `langevin mala hmc gibbs gibbs_with_gradients block_gibbs`, or
+            one that anneals, which gives (end, log-weights).
+        functions: the local functions that give log-densities up to a constant, one number per batch element.
+        start: where the chain begins.
+        event_rank: trailing axes of the start that are one event.
+        noise: the random numbers of all transitions, whose axis stands left of the event.
+        settings: (keyword, static value).
+    """
+
+    sampler: str
+    functions: tuple[str, ...]
+    start: Value
+    event_rank: int
+    noise: tuple[Value, ...]
+    settings: tuple[tuple[str, object], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StateEntry(Node):
+    """An entry of what a loss carries from step to step."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noising(Node):
+    """A diffusion's noising process and what its denoiser predicts: static.
+
+    Attributes:
+        schedule: a function of `dgmppl.ir.schedules`.
+        arguments: its arguments.
+        predict: `noise data velocity score`.
+        event_rank: how many axes an event has.
+        steps: of a chain; None in continuous time.
+    """
+
+    schedule: str
+    arguments: tuple[float, ...]
+    predict: str
+    event_rank: int
+    steps: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Denoising(Node):
+    """A function of the runtimes' `diffusion`: a bound, a regression, a log-density, a draw.
+
+    Attributes:
+        function: its name.
+        process: the noising process.
+        denoisers: the local function (`Define`) of a point and a time; with guidance, the one without condition too.
+        operands: what it is given besides.
+        settings: (keyword, static value).
+        guidance: the weight of the condition.
+        known: where elements are given, their values, and the noise that they are given in meanwhile.
+    """
+
+    function: str
+    process: Value
+    denoisers: tuple[str, ...]
+    operands: tuple[Value, ...]
+    settings: tuple[tuple[str, object], ...] = ()
+    guidance: float = 1.0
+    known: tuple[Value, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkStart(Node):
     """The cache with which a causal network begins to be evaluated element by element.
 
@@ -256,5 +327,6 @@ class Divergence(Node):
 
 Value: TypeAlias = (
     "Var | Number | Op | NetworkCall | NetworkStart | NetworkStep | LogProb | Draw | NoiseEntry | BijectorCall"
-    " | Velocity | WarmStart | Gradient | NetworkLogPrior | Divergence"
+    " | Velocity | WarmStart | Gradient | MarkovSampler | StateEntry | Noising | Denoising | NetworkLogPrior"
+    " | Divergence"
 )

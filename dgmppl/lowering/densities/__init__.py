@@ -5,7 +5,15 @@ from __future__ import annotations
 from dgmppl.errors import InternalError
 from dgmppl.ir.program import Role, Site
 from dgmppl.lowering.calls import as_real
-from dgmppl.lowering.densities import chains, factorized, mixtures, pushforward  # noqa: F401  (they register forms)
+from dgmppl.lowering.densities import (  # noqa: F401  (they register forms)
+    chains,
+    diffusion,
+    factorized,
+    implicit,
+    mixtures,
+    pushforward,
+    unnormalized,
+)
 from dgmppl.lowering.densities.elementary import density_of, density_value, divergence, noise_kind, noise_shape
 from dgmppl.lowering.densities.forms import Variable, draw_from, log_densities, log_density
 from dgmppl.lowering.expressions import lookup

@@ -291,15 +291,25 @@ _SIDES = {
 }  # fmt: skip
 
 
+# Divergence -> the halves of its dual, then what a non-saturating generator exchanges them for, where those are not T
+# and f*(T): (Unicode, LaTeX) of `{}` = T.
+_T = ("{}", "{}")
+_CONJUGATE = ("f*({})", "f^*({})")
+_HALVES: dict[str, tuple[tuple[str, str], ...]] = {
+    "wasserstein": (_T, _T, _T, _T),
+    "least_squares": ((("1 − 2 ({} − 1)²", "1 - 2 ({} - 1)^2"), ("2 {}²", "2 {}^2")) * 2),
+    "hinge": (("min({}, 1)", r"\min({}, 1)"), ("max({}, −1)", r"\max({}, -1)"), _T, _T),
+}
+
+
 def _dual(term: Conjugate, n: _Notation) -> str:
-    expectation = n["E"]
+    """E_positive[.] - E_negative[.]; for the model, only what it moves."""
     critic = f"T{_number(term.critic, n)}({n.names(term.reads)})"
-    positive, negative = (n.choose(*_SIDES[side]) for side in (term.positive, term.negative))
-    linear = term.divergence in {"wasserstein"}
-    conjugate = critic if linear else f"f*({critic})"
-    fake = f"{n.under(expectation, negative)}{_bracket(conjugate, n)}"
+    halves = _HALVES.get(term.divergence, (_T, _CONJUGATE, _T, _CONJUGATE))
+    sides = [n.under(n["E"], n.choose(*_SIDES[side])) for side in (term.positive, term.negative)]
+    first, second, raised, lowered = (_bracket(n.choose(*half).format(critic), n) for half in halves)
     if term.player == "model" and term.variant == "non_saturating":
-        return f"{n['minus']}{n.under(expectation, negative)}{_bracket(critic, n)}"
-    if term.player == "model":
-        return f"{n['minus']}{fake}"
-    return f"{n.under(expectation, positive)}{_bracket(critic, n)}{n.minus}{fake}"
+        first, second = lowered, raised
+    if term.player == "model" and not term.joint:
+        return f"{n['minus']}{sides[1]}{second}"
+    return f"{sides[0]}{first}{n.minus}{sides[1]}{second}"

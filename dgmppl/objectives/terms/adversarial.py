@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dgmppl.ir.expressions import Call, Expression, Literal
 from dgmppl.objectives.algebra import Conjugate, Direction, Penalty, PlayerTerm, Scale
 from dgmppl.objectives.capabilities import Ability, abilities
@@ -24,16 +26,16 @@ def adversarial(state: State, request: Request) -> Share:
     symbol = _symbol(state, divergence, reads)
     variant = _variant(divergence, request)
     saturating = variant == "saturating"
-    dual = PlayerTerm(
-        Scale(-1.0, Conjugate(divergence.name, index, reads, "critic", options=options)), symbol, Direction.LOWER
-    )
+    joint = any(state.structure.name_of(name) not in state.structure.observed_names for name in reads)
+    played = Conjugate(divergence.name, index, reads, "critic", options=options, joint=joint)
+    dual = PlayerTerm(Scale(-1.0, played), symbol, Direction.LOWER)
     loss = PlayerTerm(
-        Conjugate(divergence.name, index, reads, "model", variant, options=options),
+        replace(played, player="model", variant=variant),
         symbol if saturating else f"a variant of descending {symbol}",
         Direction.LOWER if saturating else Direction.NONE,
         weight=request.weight,
     )
-    terms = (dual, *_penalty(divergence, index, request))
+    terms = (dual, *_penalty(divergence, played, request))
     critic = Contribution(critic_name(state, index), critic_groups(state.structure.program, index), terms)
     steps = request.whole("critic_steps") or 1
     model = Contribution("model", model_groups(state.structure) - critic.owns, (loss,), steps)
@@ -129,10 +131,12 @@ def _variant(divergence: Divergence, request: Request) -> str:
     return "saturating"
 
 
-def _penalty(divergence: Divergence, index: int, request: Request) -> tuple[PlayerTerm, ...]:
+def _penalty(divergence: Divergence, dual: Conjugate, request: Request) -> tuple[PlayerTerm, ...]:
     """The critic's regularizer: as asked for; a Lipschitz constraint where the dual is over Lipschitz functions."""
     asked = request.get("penalty") or (_LIPSCHITZ if divergence.lipschitz else None)
-    return () if asked is None else (PlayerTerm(Penalty(index, asked), "the critic's constraint", Direction.NONE),)
+    if asked is None:
+        return ()
+    return (PlayerTerm(Penalty(dual.critic, asked, dual), "the critic's constraint", Direction.NONE),)
 
 
 def _notes(divergence: Divergence, symbol: str, variant: str) -> tuple[str, ...]:

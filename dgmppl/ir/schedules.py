@@ -1,0 +1,118 @@
+"""Noise schedules of diffusions: the log signal-to-noise ratio of x_t = alpha_t x + sigma_t eps at a time t in [0, 1].
+
+    lambda(t) = log alpha_t^2 / sigma_t^2 (Kingma et al. 2021, eq. 1), strictly falling, finite at both ends.
+
+Variance preserving: alpha^2 = sigmoid(lambda), sigma^2 = sigmoid(-lambda). Variance exploding: alpha = 1, sigma^2 =
+exp(-lambda). A chain of T steps has the times (i - 1) / (T - 1), i = 1 .. T, so that it is the continuous schedule at T
+points and both share their ends: lambda(0) is the noise that the decoder removes, lambda(1) is the prior's.
+
+Every formula takes the array library `xp` (numpy, torch or jax.numpy) that it computes in: tables of chains are NumPy
+float64 on every backend.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+# Where schedules that would end without any signal end: 1 - alpha^2 is then 1 - 4.5e-5.
+LAST = -10.0
+# Ho et al. (2020) state their variances for so many steps.
+STEPS = 1000
+# The noise levels between which Karras et al. (2022), table 1, sample, and their exponent.
+LEAST, MOST, EXPONENT = 0.002, 80.0, 7.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A noise schedule.
+
+    Attributes:
+        log_snr: (t, xp) -> lambda(t).
+        rate: (t, xp) -> -d lambda / dt, positive.
+        preserving: alpha^2 + sigma^2 = 1; else alpha = 1.
+        scale: the standard deviation of the data that a denoiser's input and output are scaled for.
+    """
+
+    log_snr: Callable[[Any, Any], Any]
+    rate: Callable[[Any, Any], Any]
+    preserving: bool = True
+    scale: float = 1.0
+
+
+def cosine(offset: float = 0.008) -> Schedule:
+    """alpha = cos(a), sigma = sin(a), the angle growing at a constant rate from offset / (1 + offset) pi / 2.
+
+    Nichol and Dhariwal (2021), eq. 17. Their division by the value at t = 0, which makes the first noise vanish, is
+    left out, and where they cap the last variances the angle ends at the log-SNR `LAST`.
+    """
+    first, last = math.pi / 2 * offset / (1 + offset), math.atan(math.exp(-LAST / 2))
+    width = last - first
+
+    def angle(t: Any) -> Any:
+        return first + width * t
+
+    return Schedule(
+        lambda t, xp: -2 * xp.log(xp.tan(angle(t))),
+        lambda t, xp: 2 * width / (xp.sin(angle(t)) * xp.cos(angle(t))),
+    )
+
+
+def linear(beta_min: float = 1e-4, beta_max: float = 0.02) -> Schedule:
+    """log alpha^2 = log(1 - beta_min) - 1000 (beta_min t + (beta_max - beta_min) t^2 / 2).
+
+    The limit of the variances of Ho et al. (2020), section 4, in continuous time (Song et al. 2021, eq. 32), which
+    begins with their first variance.
+    """
+
+    def decay(t: Any) -> Any:
+        return -math.log1p(-beta_min) + STEPS * (beta_min * t + (beta_max - beta_min) * t * t / 2)
+
+    return Schedule(
+        lambda t, xp: -xp.log(xp.expm1(decay(t))),
+        lambda t, xp: STEPS * (beta_min + (beta_max - beta_min) * t) / -xp.expm1(-decay(t)),
+    )
+
+
+def sigmoid() -> Schedule:
+    """alpha^2 falls as a sigmoid over [-3, 3] from log-SNR -`LAST` to `LAST` (Jabri et al. 2022, algorithm 1)."""
+    least, start = 1 / (1 + math.exp(-LAST)), 1 / (1 + math.exp(3.0))
+    span = (1 - 2 * least) / (1 - 2 * start)
+
+    def signal(t: Any, xp: Any) -> Any:
+        return least + span * (1 / (1 + xp.exp(6 * t - 3)) - start)
+
+    def noise(t: Any, xp: Any) -> Any:
+        return least + span * (1 / (1 + xp.exp(3 - 6 * t)) - start)
+
+    def slope(t: Any, xp: Any) -> Any:
+        return 6 * span / (2 + xp.exp(6 * t - 3) + xp.exp(3 - 6 * t))
+
+    return Schedule(
+        lambda t, xp: xp.log(signal(t, xp) / noise(t, xp)),
+        lambda t, xp: slope(t, xp) / (signal(t, xp) * noise(t, xp)),
+    )
+
+
+def edm(sigma_data: float = 0.5) -> Schedule:
+    """sigma = (a + t (b - a))^7 from 0.002 to 80, alpha = 1 (Karras et al. 2022, eq. 5)."""
+    first, last = LEAST ** (1 / EXPONENT), MOST ** (1 / EXPONENT)
+    width = last - first
+    return Schedule(
+        lambda t, xp: -2 * EXPONENT * xp.log(first + width * t),
+        lambda t, _: 2 * EXPONENT * width / (first + width * t),
+        preserving=False,
+        scale=sigma_data,
+    )
+
+
+def variance_exploding(sigma_min: float = 0.01, sigma_max: float = 50.0) -> Schedule:
+    """sigma = sigma_min (sigma_max / sigma_min)^t, alpha = 1 (Song et al. 2021, eq. 30)."""
+    slope = 2 * math.log(sigma_max / sigma_min)
+    return Schedule(
+        lambda t, _: -2 * math.log(sigma_min) - slope * t,
+        lambda t, _: slope + 0 * t,
+        preserving=False,
+    )

@@ -1,0 +1,233 @@
+"""Markov chains of unnormalized densities: which runtime sampler, on which local functions, with which noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from dgmppl.ir.analyses import degree
+from dgmppl.ir.densities import Unnormalized
+from dgmppl.ir.expressions import Call, Literal
+from dgmppl.ir.kernel import MarkovSampler, Value
+from dgmppl.ir.option_calls import bind
+from dgmppl.ir.options import SAMPLERS
+from dgmppl.ir.program import Site
+from dgmppl.ir.types import Dtype
+from dgmppl.lowering.calls import as_real
+from dgmppl.lowering.densities.forms import Variable, draw_from, log_density
+from dgmppl.lowering.densities.unnormalized import (
+    base_of,
+    density_function,
+    density_of_energy,
+    draw_base,
+    draw_units,
+    hidden_units,
+    joint_function,
+    local_function,
+    state_noise,
+    states_of,
+)
+from dgmppl.lowering.expressions import lookup
+from dgmppl.lowering.layout import Lowered, number, op
+from dgmppl.lowering.scope import Scope, unsupported
+
+# Transitions from the chain's start to a sample, where the site's own sampler does not say.
+SAMPLE_STEPS = 200
+# Leapfrog steps of one transition of annealed importance sampling on real support.
+ANNEALED_LEAPFROG = 5
+
+Settings = Mapping[str, Any]
+
+
+def run_chain(scope: Scope, site: Site, call: Call, start: Lowered, hidden: tuple[str, ...]) -> Lowered:
+    """The end of a chain from `start`, without gradient, in real numbers.
+
+    Raises:
+        UnsupportedError: the sampler does not fit the density.
+    """
+    return _CHAINS[call.function](scope, site, call, as_real(start), hidden)
+
+
+def _settings(call: Call) -> Settings:
+    """Every setting of the sampler itself: what the call gives, and the table's defaults."""
+    own = {argument.name for argument in SAMPLERS[call.function].arguments}
+    return bind(replace(call, keywords=tuple(pair for pair in call.keywords if pair[0] in own)), SAMPLERS, "sampler")
+
+
+def _noise(scope: Scope, site: Site, what: str, kind: str, shape: tuple[int, ...]) -> Value:
+    """Random numbers of every transition, whose axis is the first of the shape."""
+    return scope.random(f"{site.name}.{what}", kind, shape, site.typed.plate).value
+
+
+def _end(
+    scope: Scope,
+    site: Site,
+    sampler: str,
+    functions: tuple[str, ...],
+    start: Lowered,
+    noise: tuple[Value, ...],
+    settings: Settings,
+) -> Lowered:
+    kind, given = site.typed, tuple((name, value) for name, value in settings.items() if value is not None)
+    node = MarkovSampler(sampler, functions, start.value, len(kind.shape), noise, given, span=site.span)
+    return scope.assign(f"{site.name}_sampled", Lowered(node, kind.shape, True, Dtype.REAL, start.axes))
+
+
+# ---- samplers -------------------------------------------------------------------------------------------------------
+
+
+def _by_slope(scope: Scope, site: Site, call: Call, start: Lowered, hidden: tuple[str, ...]) -> Lowered:
+    """Langevin dynamics, MALA and HMC: the gradient of log p~ on real support."""
+    if site.typed.support.kind != "real":
+        raise unsupported(f"{call.function}() on the support {site.typed.support} of {site.name!r}", site.span)
+    settings = dict(_settings(call))
+    steps = settings.pop("steps")
+    function = density_function(scope, site, hidden)
+    noise = [_noise(scope, site, "chain", "normal", (steps, *site.typed.shape))]
+    if call.function != "langevin":
+        noise.append(_noise(scope, site, "accept", "uniform", (steps,)))
+    return _end(scope, site, call.function, (function,), start, tuple(noise), settings)
+
+
+def _gibbs(scope: Scope, site: Site, call: Call, start: Lowered, hidden: tuple[str, ...]) -> Lowered:
+    """Block Gibbs between visible and hidden units; without hidden ones, one element after the other."""
+    steps = _settings(call)["steps"]
+    if not hidden:
+        states = states_of(scope, site.name)
+        noise = _noise(scope, site, "chain", "gumbel", (steps, *site.typed.shape, states))
+        return _end(scope, site, "gibbs", (density_function(scope, site),), start, (noise,), {"states": states})
+    other = blocks(scope, site, hidden)
+    if other is None:
+        construct = f"block Gibbs sampling of {site.name!r}, in which the energy is not affine,"
+        raise unsupported(construct, site.span, "sampler=gibbs_with_gradients()")
+    block_noise, settings = _block_noise(scope, site, other, steps)
+    return _end(scope, site, "block_gibbs", (joint_function(scope, site, other),), start, block_noise, settings)
+
+
+def _informed(scope: Scope, site: Site, call: Call, start: Lowered, hidden: tuple[str, ...]) -> Lowered:
+    """Gibbs-with-gradients on finite support."""
+    states, function = states_of(scope, site.name), density_function(scope, site, hidden)
+    noise = _informed_noise(scope, site, states, _settings(call)["steps"])
+    return _end(scope, site, call.function, (function,), start, noise, {"states": states})
+
+
+_CHAINS: dict[str, Callable[[Scope, Site, Call, Lowered, tuple[str, ...]], Lowered]] = {
+    "langevin": _by_slope,
+    "mala": _by_slope,
+    "hmc": _by_slope,
+    "gibbs": _gibbs,
+    "gibbs_with_gradients": _informed,
+}
+
+
+def blocks(scope: Scope, site: Site, hidden: tuple[str, ...]) -> Site | None:
+    """The hidden site of a pair of blocks that are each independent given the other; None where they are not."""
+    density = density_of_energy(site)
+    pair = len(hidden) == 1 and len(density.names) == 2 and site.typed.support.states is not None
+    if not pair or degree(scope.program, density.energy, frozenset({site.name})) > 1:
+        return None
+    return scope.program.by_name[hidden[0]]
+
+
+def _block_noise(scope: Scope, site: Site, hidden: Site, steps: int) -> tuple[tuple[Value, ...], Settings]:
+    states = states_of(scope, site.name), states_of(scope, hidden.name)
+    noise = []
+    for what, count, one in zip(("chain", "hidden"), states, (site, hidden), strict=True):
+        kind, shape = state_noise(count, one.typed.shape)
+        noise.append(_noise(scope, site, what, kind, (steps, *shape)))
+    return tuple(noise), {"hidden_rank": len(hidden.typed.shape), "states": states}
+
+
+def _informed_noise(scope: Scope, site: Site, states: int, steps: int) -> tuple[Value, Value]:
+    changes = math.prod(site.typed.shape) * states
+    proposals = _noise(scope, site, "chain", "gumbel", (steps, changes))
+    return proposals, _noise(scope, site, "accept", "uniform", (steps,))
+
+
+# ---- samples --------------------------------------------------------------------------------------------------------
+
+
+@draw_from.register
+def _draw(density: Unnormalized, scope: Scope, variable: Variable) -> Lowered:
+    """The end of a chain from the base for the visible names, approximate; hidden units are drawn given them."""
+    site = scope.program.by_name[variable.name]
+    hidden = hidden_units(scope.program, site)
+    if len(density.names) > 1 and not hidden:
+        raise unsupported(f"samples of the joint energy of {', '.join(density.names)}", variable.span)
+    if variable.name in hidden:
+        for name in density.names:
+            if name not in hidden and not scope.bound(name):
+                visible = Variable.of(scope.program.by_name[name])
+                scope.bind(name, scope.assign(name, draw_from(density, scope, visible)))
+        return draw_units(scope, site, variable.name, hidden)
+    start = scope.assign(f"{site.name}_start", draw_base(scope, site))
+    end = run_chain(scope, site, sample_call(scope, site, hidden), start, hidden)
+    if variable.kind.dtype is Dtype.REAL:
+        return end
+    return end.with_value(op("cast", end.value, dtype="integer"), dtype=variable.kind.dtype)
+
+
+def sample_call(scope: Scope, site: Site, hidden: tuple[str, ...]) -> Call:
+    """The site's own sampler, else one that fits its support; `SAMPLE_STEPS` transitions unless it says."""
+    density = density_of_energy(site)
+    if isinstance(density.sampler, Call):
+        call = density.sampler
+    elif not site.typed.support.discrete:
+        call = Call("langevin")
+    else:
+        call = Call("gibbs" if hidden and blocks(scope, site, hidden) is not None else "gibbs_with_gradients")
+    if call.arguments or call.keyword("steps") is not None:
+        return call
+    return replace(call, keywords=(("steps", Literal(SAMPLE_STEPS)), *call.keywords))
+
+
+# ---- annealing ------------------------------------------------------------------------------------------------------
+
+
+def anneal(
+    scope: Scope, site: Site, temperatures: int, start: Lowered | None, *, reverse: bool
+) -> tuple[Lowered, Lowered]:
+    """The ends of annealed chains and their log-weights (Neal 2001); `start` None: from the base."""
+    hidden = hidden_units(scope.program, site)
+    density = density_of_energy(site)
+    first = scope.assign(f"{site.name}_start", draw_base(scope, site) if start is None else as_real(start))
+    other = blocks(scope, site, hidden) if density.base is None else None
+    if other is not None:
+        name, functions = "annealed_block_gibbs", (joint_function(scope, site, other),)
+        noise, settings = _block_noise(scope, site, other, temperatures)
+        kind, shape = state_noise(states_of(scope, other.name), other.typed.shape)
+        noise = (*noise, _noise(scope, site, "first", kind, shape))
+    else:
+        functions = (_base_function(scope, site), density_function(scope, site, hidden))
+        name, noise, settings = _tempered(scope, site, temperatures)
+    both = _end(scope, site, name, functions, first, noise, {**settings, "reverse": reverse})
+    weights = Lowered(op("item", both.value, number=1), (), True, Dtype.REAL, both.axes)
+    return both.with_value(op("item", both.value, number=0)), weights
+
+
+def _tempered(scope: Scope, site: Site, temperatures: int) -> tuple[str, tuple[Value, ...], Settings]:
+    """The transitions at each temperature between a base and a density, by the support."""
+    if site.typed.support.discrete:
+        states = states_of(scope, site.name)
+        noise = _informed_noise(scope, site, states, temperatures)
+        return "annealed_gibbs_with_gradients", noise, {"states": states}
+    momenta = _noise(scope, site, "chain", "normal", (temperatures, *site.typed.shape))
+    uniforms = [_noise(scope, site, what, "uniform", (temperatures,)) for what in ("accept", "size")]
+    return "annealed_hmc", (momenta, *uniforms), {"leapfrog": ANNEALED_LEAPFROG}
+
+
+def _base_function(scope: Scope, site: Site) -> str:
+    """The normalized log-density of the chains' start as a local function."""
+    base = base_of(density_of_energy(site), site)
+
+    def body() -> Lowered:
+        value = lookup(scope, site.name)
+        if base is not None:
+            return log_density(base, scope, Variable.of(site), value)
+        uniform = -math.prod(site.typed.shape) * math.log(states_of(scope, site.name))
+        shape = op("origin", value.value, rank=value.rank, shape=())
+        return Lowered(op("add", number(uniform).value, shape), (), True, Dtype.REAL)
+
+    return local_function(scope, f"log_base_{site.name}", (site.name,), body)
