@@ -102,7 +102,7 @@ def hmc(
     slope = _slope(_fixed(log_p, start))
 
     def step(x: Array, entries: tuple[Array, ...]) -> Array:
-        return _hamiltonian(slope, x, rank, *entries, step_size, leapfrog)
+        return _hamiltonian(slope, x, rank, entries, step_size, leapfrog)
 
     return _run(step, start, (normals, uniforms))
 
@@ -111,13 +111,12 @@ def _hamiltonian(
     slope: Callable[[Array], tuple[Array, Array]],
     x: Array,
     rank: int,
-    momentum: Array,
-    u: Array,
+    noise: tuple[Array, ...],
     step_size: Any,
     leapfrog: int,
 ) -> Array:
     """One transition of HMC; the step size is a number or one per chain, with the event's axes."""
-    value, force = slope(x)
+    (momentum, u), (value, force) = noise, slope(x)
 
     def leap(carry: tuple[Array, ...], _: None) -> tuple[tuple[Array, ...], None]:
         place, speed, _, force = carry
@@ -183,16 +182,16 @@ def gibbs_with_gradients(
     slope = _slope(_fixed(log_p, start))
 
     def step(x: Array, entries: tuple[Array, ...]) -> Array:
-        return _informed(slope, x, rank, *entries, states)
+        return _informed(slope, x, rank, entries, states)
 
     return _run(step, start, (gumbels, uniforms))
 
 
 def _informed(
-    slope: Callable[[Array], tuple[Array, Array]], x: Array, rank: int, gumbel: Array, u: Array, states: int
+    slope: Callable[[Array], tuple[Array, Array]], x: Array, rank: int, noise: tuple[Array, ...], states: int
 ) -> Array:
     """One transition of Gibbs-with-gradients."""
-    size, batch, _ = _split(x, rank)
+    (gumbel, u), (size, batch, _) = noise, _split(x, rank)
     here = x.reshape(*batch, size)
     value, logits = _informed_logits(slope, x, rank, states)
     choice = (logits + gumbel).argmax(-1)[..., None]
@@ -316,7 +315,7 @@ def annealed_hmc(
         momentum, u, share = entries
         step_size = (SMALLEST * (LARGEST / SMALLEST) ** share).reshape(share.shape + (1,) * rank)
         slope = _slope(lambda point: _between(base, target, beta, point))
-        return _hamiltonian(slope, x, rank, momentum, u, step_size, leapfrog)
+        return _hamiltonian(slope, x, rank, (momentum, u), step_size, leapfrog)
 
     return _annealed(move, lambda x: target(x) - base(x), start, steps, reverse)
 
@@ -337,7 +336,7 @@ def annealed_gibbs_with_gradients(
     base, target = _fixed(log_base, start), _fixed(log_p, start)
 
     def move(x: Array, beta: Array, entries: tuple[Array, ...]) -> Array:
-        return _informed(_slope(lambda point: _between(base, target, beta, point)), x, rank, *entries, states)
+        return _informed(_slope(lambda point: _between(base, target, beta, point)), x, rank, entries, states)
 
     return _annealed(move, lambda x: target(x) - base(x), start, steps, reverse)
 

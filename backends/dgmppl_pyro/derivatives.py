@@ -28,7 +28,7 @@ def directional(function: Scalar, x: Tensor, v: Tensor, rank: int) -> tuple[Tens
 
     v may have further axes on the left: several directions at each point.
     """
-    x = x.expand(v.shape)
+    x = x.expand(v.shape).contiguous()
     first, second = jvp(lambda point: gradient(function, point, rank), (x,), (v,))
     if rank == 0:
         return v * first, v * second

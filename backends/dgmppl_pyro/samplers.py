@@ -104,7 +104,7 @@ def hmc(
     slope = _slope(log_p)
 
     def step(x: Tensor, entries: tuple[Tensor, ...]) -> Tensor:
-        return _hamiltonian(slope, x, rank, *entries, step_size, leapfrog)
+        return _hamiltonian(slope, x, rank, entries, step_size, leapfrog)
 
     return _run(step, start, (normals, uniforms))
 
@@ -113,13 +113,12 @@ def _hamiltonian(
     slope: Callable[[Tensor], tuple[Tensor, Tensor]],
     x: Tensor,
     rank: int,
-    momentum: Tensor,
-    u: Tensor,
+    noise: tuple[Tensor, ...],
     step_size: Any,
     leapfrog: int,
 ) -> Tensor:
     """One transition of HMC; the step size is a number or one per chain, with the event's axes."""
-    value, force = slope(x)
+    (momentum, u), (value, force) = noise, slope(x)
     moved, speed, other = x, momentum, value
     for _ in range(leapfrog):
         speed = speed + 0.5 * step_size * force
@@ -185,16 +184,16 @@ def gibbs_with_gradients(
     slope = _slope(log_p)
 
     def step(x: Tensor, entries: tuple[Tensor, ...]) -> Tensor:
-        return _informed(slope, x, rank, *entries, states)
+        return _informed(slope, x, rank, entries, states)
 
     return _run(step, start, (gumbels, uniforms))
 
 
 def _informed(
-    slope: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor, rank: int, gumbel: Tensor, u: Tensor, states: int
+    slope: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor, rank: int, noise: tuple[Tensor, ...], states: int
 ) -> Tensor:
     """One transition of Gibbs-with-gradients."""
-    size, batch, _ = _split(x, rank)
+    (gumbel, u), (size, batch, _) = noise, _split(x, rank)
     here = x.reshape(*batch, size)
     value, logits = _informed_logits(slope, x, rank, states)
     choice = (logits + gumbel).argmax(-1)[..., None]
@@ -318,7 +317,7 @@ def annealed_hmc(
         momentum, u, share = entries
         step_size = (SMALLEST * (LARGEST / SMALLEST) ** share).reshape(share.shape + (1,) * rank)
         slope = _slope(lambda point: _between(log_base, log_p, beta, point))
-        return _hamiltonian(slope, x, rank, momentum, u, step_size, leapfrog)
+        return _hamiltonian(slope, x, rank, (momentum, u), step_size, leapfrog)
 
     return _annealed(move, lambda x: log_p(x) - log_base(x), start, steps, reverse)
 
@@ -339,7 +338,7 @@ def annealed_gibbs_with_gradients(
     steps, start = _steps(start, rank, (gumbel, 1), (uniform, 0))
 
     def move(x: Tensor, beta: float, entries: tuple[Tensor, ...]) -> Tensor:
-        return _informed(_slope(lambda point: _between(log_base, log_p, beta, point)), x, rank, *entries, states)
+        return _informed(_slope(lambda point: _between(log_base, log_p, beta, point)), x, rank, entries, states)
 
     return _annealed(move, lambda x: log_p(x) - log_base(x), start, steps, reverse)
 
@@ -435,7 +434,7 @@ def _slope(log_p: LogDensity) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """log p [..] and its gradient [.., *event]."""
 
     def both(x: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():  # type: ignore[no-untyped-call]
+        with torch.enable_grad():
             point = x.detach().requires_grad_()
             value = log_p(point)
             (slope,) = torch.autograd.grad(value.sum(), point)

@@ -14,6 +14,6 @@ def coupled(x: Tensor, y: Tensor) -> Tensor:
     simplex finds one on the host.
     """
     with torch.no_grad():
-        cost = torch.cdist(y.flatten(1), x.expand(y.shape).flatten(1)).square()
+        cost = torch.cdist(y.reshape(len(y), -1), x.expand(y.shape).reshape(len(y), -1)).square()
         plan = ot.emd([], [], cost.double().cpu().numpy())
     return x.expand(y.shape)[torch.from_numpy(plan.argmax(1)).to(x.device)]

@@ -142,7 +142,8 @@ class Fit:
         Args:
             n: how many.
             given: covariates: one value for all draws, or `[n, *event]`, by name; None takes covariates from the rows
-                of the data, in order. The first elements of a factorized site, `[m]` or `[n, m]` in model units, are kept.
+                of the data, in order. The first elements of a factorized site, `[m]` or `[n, m]` in model units, are
+                kept.
             seed: of the noise.
 
         Returns:

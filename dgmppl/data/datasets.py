@@ -25,6 +25,7 @@ Array: TypeAlias = npt.NDArray[Any]
 Field: TypeAlias = tuple[Array, "Support | None"]
 
 _DEFAULT_SIZE = 4096
+_LARGEST_SIZE = 10_000_000
 
 
 def _bundled_text(name: str) -> str:
@@ -107,7 +108,7 @@ def read_dataset(declaration: DataDeclaration, cache: dict[str, dict[str, Field]
 def _synthetic(declaration: DataDeclaration, name: str, field: str) -> Field:
     if field:
         raise _unknown_field(declaration, name, field, [])
-    size = integer_option(declaration, "size", minimum=1, default=_DEFAULT_SIZE)
+    size = integer_option(declaration, "size", minimum=1, default=_DEFAULT_SIZE, maximum=_LARGEST_SIZE)
     seed = integer_option(declaration, "seed", minimum=0, default=0)
     return GENERATORS[name](size, np.random.default_rng(seed)), None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias
 
 from dgmppl.errors import SpecError
@@ -21,6 +22,8 @@ _KEYS: dict[str, frozenset[str]] = {
     "expression": frozenset({"support", "transform"}),
 }
 _SUPPORTS: dict[str, Support] = {"real": REAL, "positive": POSITIVE, "unit": UNIT, "binary": BINARY, "count": COUNT}
+# What two stand-in rows of a column without data may take: some hundred MiB.
+_MOST_VALUES = 1 << 24
 _SIZED_SUPPORTS = ("integer", "simplex")
 
 
@@ -128,16 +131,19 @@ def flag_option(declaration: DataDeclaration, name: str) -> bool:
     )  # fmt: skip
 
 
-def integer_option(declaration: DataDeclaration, name: str, *, minimum: int, default: int) -> int:
-    """A whole number of at least `minimum`."""
+def integer_option(
+    declaration: DataDeclaration, name: str, *, minimum: int, default: int, maximum: int | None = None
+) -> int:
+    """A whole number of at least `minimum`, and at most `maximum`."""
     value = plain(declaration.option(name))
     if value is None:
         return default
-    if isinstance(value, int) and not isinstance(value, bool) and value >= minimum:
+    if isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= (maximum or value):
         return value
+    most = "" if maximum is None else f" and at most {maximum}"
     raise refusal(
         "data-option", f"`{name}` is out of range", declaration, name,
-        expected=f"an integer of at least {minimum}", found=describe_plain(value),
+        expected=f"an integer of at least {minimum}{most}", found=describe_plain(value),
     )  # fmt: skip
 
 
@@ -193,8 +199,13 @@ def shape_source(declaration: DataDeclaration) -> tuple[int, ...]:
     value = plain(declaration.source)
     sizes = value if isinstance(value, list) else [value]
     shape = tuple(size for size in sizes if isinstance(size, int) and not isinstance(size, bool) and size >= 1)
-    if len(shape) == len(sizes):
+    if len(shape) == len(sizes) and math.prod(shape) <= _MOST_VALUES:
         return shape
+    if len(shape) == len(sizes):
+        raise refusal(
+            "data-option", "the shape is too large", declaration, "shape",
+            expected=f"at most {_MOST_VALUES:,} values in a row", found=f"{math.prod(shape):,}"[:40],
+        )  # fmt: skip
     raise refusal(
         "data-option", "the shape is not a list of positive sizes", declaration, "shape",
         expected="such as [28, 28]; [] is a scalar", found=describe_plain(value),

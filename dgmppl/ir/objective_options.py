@@ -101,8 +101,8 @@ DIVERGENCES: Table = table(
     Entry("hellinger", (), "squared Hellinger"),
     Entry("alpha", (Argument("alpha", 0.5, "order"),), "alpha-divergence"),
     Entry("wasserstein", (), "Kantorovich's dual of the 1-Wasserstein distance"),
-    Entry("least_squares", (), "least-squares game; its own limit is stated"),
-    Entry("hinge", (), "hinge game; no limit"),
+    Entry("least_squares", (), "least-squares game: half the triangular discrimination"),
+    Entry("hinge", (), "hinge game: twice the total variation"),
 )
 
 PENALTIES: Table = table(
@@ -111,7 +111,8 @@ PENALTIES: Table = table(
         (Argument("weight", 10.0, "weight", "positive"),),
         "(|grad| - 1)^2 between data and samples (Gulrajani et al. 2017)",
     ),
-    Entry("r1", (Argument("weight", 1.0, "weight", "positive"),), "|grad|^2 at the data (Mescheder et al. 2018)"),
+    Entry("r1", (Argument("weight", 1.0, "weight", "positive"),), "|grad|^2 / 2 at the data (Mescheder et al. 2018)"),
+    Entry("r2", (Argument("weight", 1.0, "weight", "positive"),), "|grad|^2 / 2 at samples (Mescheder et al. 2018)"),
     Entry("spectral", (), "spectral normalization (Miyato et al. 2018)"),
 )
 

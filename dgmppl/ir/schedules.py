@@ -61,18 +61,19 @@ def cosine(offset: float = 0.008) -> Schedule:
 
 
 def linear(beta_min: float = 1e-4, beta_max: float = 0.02) -> Schedule:
-    """log alpha^2 = log(1 - beta_min) - 1000 (beta_min t + (beta_max - beta_min) t^2 / 2).
+    """log alpha^2 = log(1 - beta_min) - the sum of the variances after the first one up to t.
 
-    The limit of the variances of Ho et al. (2020), section 4, in continuous time (Song et al. 2021, eq. 32), which
-    begins with their first variance.
+    The thousand variances of Ho et al. (2020), section 4, as a quadratic function of continuous time (Song et al. 2021,
+    eq. 32) that meets their sum at each of their times.
     """
+    last, width = STEPS - 1, beta_max - beta_min
 
     def decay(t: Any) -> Any:
-        return -math.log1p(-beta_min) + STEPS * (beta_min * t + (beta_max - beta_min) * t * t / 2)
+        return -math.log1p(-beta_min) + last * beta_min * t + width * t * (last * t + 1) / 2
 
     return Schedule(
         lambda t, xp: -xp.log(xp.expm1(decay(t))),
-        lambda t, xp: STEPS * (beta_min + (beta_max - beta_min) * t) / -xp.expm1(-decay(t)),
+        lambda t, xp: (last * (beta_min + width * t) + width / 2) / -xp.expm1(-decay(t)),
     )
 
 

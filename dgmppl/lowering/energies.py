@@ -16,10 +16,17 @@ from dgmppl.ir.program import Program, Role, Site
 from dgmppl.ir.types import REAL, Dtype
 from dgmppl.lowering.calls import as_real
 from dgmppl.lowering.densities import draw, log_prob
-from dgmppl.lowering.densities.unnormalized import density_function, density_of_energy, draw_base, marginal, unit_probabilities
+from dgmppl.lowering.densities.unnormalized import (
+    density_function,
+    density_of_energy,
+    draw_base,
+    marginal,
+    unit_probabilities,
+)
 from dgmppl.lowering.expressions import lookup
 from dgmppl.lowering.layout import PARTICLES, Lowered, combine, negative, number, op, raise_rank, reduce_event
 from dgmppl.lowering.scope import Scope, unsupported
+from dgmppl.lowering.spectral import initial_directions
 from dgmppl.lowering.transitions import anneal, run_chain
 from dgmppl.objectives.algebra import (
     ContrastiveGradient,
@@ -153,9 +160,12 @@ def _log_p(scope: Scope, site: Site, value: Lowered, hidden: tuple[str, ...]) ->
 
 
 def initial_state_function(program: Program, groups: dict[str, Group], players: tuple[Player, ...]) -> Function | None:
-    """`initial_state`: where persistent chains begin, from the base where that is fixed; None where none persists."""
+    """`initial_state`: where persistent chains begin, from the base where that is fixed, and what else is carried.
+
+    None where nothing is.
+    """
     scope = Scope(program, groups, scored=False)
-    entries = {}
+    entries = initial_directions(scope, players)
     for term in (node for player in players for part in player.terms for node in walk(part.expression)):
         if isinstance(term, ContrastiveGradient) and isinstance(term.sampler, Call) and persistent(term.sampler):
             site = program.by_name[term.site]
@@ -166,7 +176,7 @@ def initial_state_function(program: Program, groups: dict[str, Group], players: 
         site = next(site for site in program.sites if isinstance(site.density, Unnormalized))
         raise unsupported(f"persistent chains of {site.name!r} that begin at a learned base", site.span)
     scope.statements.append(Return(tuple(entries.values()), tuple(entries)))
-    return scope.function("initial_state", "state", "what the losses carry from step to step: chains, [B, *event].")
+    return scope.function("initial_state", "state", "what the losses carry from step to step.")
 
 
 # ---- contrast with noise --------------------------------------------------------------------------------------------

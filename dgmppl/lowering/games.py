@@ -17,6 +17,7 @@ from dgmppl.lowering.expressions import lookup, lower_expression
 from dgmppl.lowering.fakes import fake
 from dgmppl.lowering.layout import Lowered, combine, negative
 from dgmppl.lowering.scope import Scope, unsupported
+from dgmppl.lowering.spectral import constrained, normalize
 from dgmppl.objectives.algebra import Conjugate, DensityRatio
 from dgmppl.objectives.requests import called
 
@@ -52,13 +53,13 @@ def density_ratio(scope: Scope, term: DensityRatio) -> Lowered:
 def on_data(scope: Scope, term: Conjugate) -> Lowered:
     """The critic's raw output on the positive side."""
     scope.remark(f"the critic on {_SIDES[term.positive]}")
-    return critic(scope, term.critic, data_side(scope, term))
+    return critic(scope, term, data_side(scope, term))
 
 
 def on_samples(scope: Scope, term: Conjugate) -> Lowered:
     """The critic's raw output on the negative side."""
     scope.remark(f"the critic on {_SIDES[term.negative]}")
-    return critic(scope, term.critic, model_side(scope, term))
+    return critic(scope, term, model_side(scope, term))
 
 
 _SIDES = {
@@ -69,12 +70,14 @@ _SIDES = {
 }
 
 
-def critic(scope: Scope, index: int, values: Values) -> Lowered:
+def critic(scope: Scope, term: Conjugate, values: Values) -> Lowered:
     """A critic's raw output at the values of the sites that are swapped."""
-    _shared(scope, index, values)
+    _shared(scope, term.critic, values)
+    if constrained(term):
+        normalize(scope, term)
     with scope.branch():
         scope.frame.values, scope.frame.preimages = dict(values), {}
-        return scope.assign("critic", lower_expression(scope, scope.program.critics[index].expression))
+        return scope.assign("critic", lower_expression(scope, scope.program.critics[term.critic].expression))
 
 
 def _shared(scope: Scope, index: int, values: Values) -> None:

@@ -29,7 +29,7 @@ def penalty(scope: Scope, term: Penalty) -> Lowered:
     kind, weight = called(term.penalty) or "", number(_weight(term.penalty))
     if term.dual is None:
         raise InternalError("a penalty without the sides that it reads")
-    squares = _squared_gradient(scope, term, _POINTS[kind](scope, term.dual))
+    squares = _squared_gradient(scope, term.dual, _POINTS[kind](scope, term.dual))
     if kind != "gradient":
         return combine("mul", number(0.5), combine("mul", weight, squares))
     root = combine("call", combine("add", squares, number(_SMALLEST_SQUARE)), function="sqrt")
@@ -68,14 +68,14 @@ _POINTS: Mapping[str, Callable[[Scope, Conjugate], Values]] = {
 }
 
 
-def _squared_gradient(scope: Scope, term: Penalty, at: Values) -> Lowered:
+def _squared_gradient(scope: Scope, dual: Conjugate, at: Values) -> Lowered:
     """|grad v|^2 by all sites that are swapped, one number per datum."""
     points = {name: as_real(value) for name, value in at.items()}
     point = _joined(scope, points)
     argument, frame = scope.fresh("point"), Frame()
     with scope.within(frame):
         parts = _parted(point.with_value(Var(argument)), points)
-        value = critic(scope, term.critic, parts)
+        value = critic(scope, dual, parts)
         frame.statements.append(Return((value.value,)))
     name = scope.fresh("critic")
     scope.statements.append(Define(name, argument, tuple(frame.statements)))

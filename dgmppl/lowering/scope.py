@@ -73,6 +73,7 @@ class Scope:
         library: a program of the library: parameters with a prior are sampled by it, never unpacked.
         trailing: how many batch axes stand to the right of the next enumeration axis (particles, data, enumerated).
         updates: new values of what the run carries from step to step, by entry.
+        replaced: the variable of a network that stands in the place of a group's own.
         place: what the names of noise entries end with: empty, or `@NAME` where the same sites are drawn once more.
     """
 
@@ -100,6 +101,7 @@ class Scope:
         self.report: list[Var] = []
         self.updates: dict[str, Value] = {}
         self.used_groups: dict[str, str] = {}
+        self.replaced: dict[str, str] = {}
         self._names: set[str] = set(RESERVED)
 
     @property
@@ -206,7 +208,12 @@ class Scope:
         return Lowered(Var(name), shape, False, kind.dtype)
 
     def use_group(self, group: str) -> str:
-        """The variable of a parameter group, unpacked at the function's head; a bijector's networks come along."""
+        """The variable of a parameter group, unpacked at the function's head; a bijector's networks come along.
+
+        A network that has been replaced is the one in its place.
+        """
+        if group in self.replaced:
+            return self.replaced[group]
         if group not in self.used_groups:
             if group in self.program.bijectors:
                 for network in self.program.bijectors[group].shared:

@@ -195,7 +195,8 @@ def anneal(
     first = scope.assign(f"{site.name}_start", draw_base(scope, site) if start is None else as_real(start))
     other = blocks(scope, site, hidden) if density.base is None else None
     if other is not None:
-        name, functions = "annealed_block_gibbs", (joint_function(scope, site, other),)
+        name = "annealed_block_gibbs"
+        functions: tuple[str, ...] = (joint_function(scope, site, other),)
         noise, settings = _block_noise(scope, site, other, temperatures)
         kind, shape = state_noise(states_of(scope, other.name), other.typed.shape)
         noise = (*noise, _noise(scope, site, "first", kind, shape))

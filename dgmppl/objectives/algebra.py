@@ -216,7 +216,7 @@ class Conjugate:
         player: `critic` (ascends) or `model` (descends, `variant` says how: `saturating` or `non_saturating`).
         positive, negative: where the two sides' values come from: `data` (latents from the guide) and `model` (latents
             from the prior); for a density ratio `guide` and `prior`.
-        options: what the term was given besides (`fake`, `source`).
+        options: what the term was given besides (`fake`, `source`, a `penalty` that is a constraint).
         joint: latents are swapped too, so that the model moves the positive side by its guide's draws.
     """
 

@@ -5,6 +5,7 @@ A bijector's name inside of another stands for its steps: a copy, with parameter
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from dgmppl.ir.bijectors import BIJECTORS, Bijector, BijectorKind, Step
@@ -15,6 +16,9 @@ from dgmppl.passes.bounds import bounds_of
 from dgmppl.passes.declarations import read_options, resolve_network
 from dgmppl.passes.problems import Problems, shown
 from dgmppl.passes.scope import Scope
+
+# More than any flow has; a `repeat` of millions would fill the memory.
+_MOST_STEPS = 1_000
 
 
 def resolve_bijector(name: str, value: Expression, scope: Scope) -> Bijector:
@@ -69,6 +73,7 @@ class _Steps:
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
+        self.count = 0
 
     def sequence(self, value: Expression, path: str) -> tuple[Step, ...]:
         parts = value.items if isinstance(value, Sequence) else (value,)
@@ -81,8 +86,12 @@ class _Steps:
             case Call(function="inverse"):
                 return self.inverse(value, path)
             case Name(id=other) if other in self.scope.bijectors:
+                if not self.room(len(self.scope.bijectors[other].steps), value):
+                    return ()
                 return tuple(_copied(step, other, path) for step in self.scope.bijectors[other].steps)
             case Call(function=kind) if kind in BIJECTORS:
+                if not self.room(1, value):
+                    return ()
                 return (self.step(value, BIJECTORS[kind], path),)
             case Call(function=kind) | Name(id=kind):
                 known = (*BIJECTORS, *self.scope.bijectors)
@@ -93,10 +102,18 @@ class _Steps:
                 )
         return ()
 
+    def room(self, steps: int, value: Expression) -> bool:
+        """Whether so many steps more are not too many; once they are, nothing is added any more."""
+        self.count += steps
+        if self.count > _MOST_STEPS >= self.count - steps:
+            message = f"a bijector has at most {_MOST_STEPS:,} steps, every repetition counted"
+            self.scope.problems.add("expression-limits", message, value.span, fix="repeat fewer times")
+        return self.count <= _MOST_STEPS
+
     def repeat(self, call: Call, path: str) -> tuple[Step, ...]:
         match call.arguments:
             case (Literal(value=int(times)), body) if times > 0 and not isinstance(times, bool) and not call.keywords:
-                return tuple(step for number in range(times) for step in self.sequence(body, f"{path}.{number}"))
+                return tuple(self.repeated(body, times, path))
         self.scope.problems.add(
             "wrong-arguments",
             "`repeat` takes a count and the steps",
@@ -105,6 +122,14 @@ class _Steps:
             found=shown(call),
         )
         return ()
+
+    def repeated(self, body: Expression, times: int, path: str) -> Iterator[Step]:
+        """The steps of all repetitions, up to the first that has none: there is nothing to repeat, or no room."""
+        for number in range(times):
+            steps = self.sequence(body, f"{path}.{number}")
+            if not steps:
+                return
+            yield from steps
 
     def inverse(self, call: Call, path: str) -> tuple[Step, ...]:
         match call.arguments:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from dgmppl.ir.densities import Elementary
 from dgmppl.ir.distributions import DISTRIBUTIONS
 from dgmppl.ir.expressions import Call, Expression, Literal, Name, text
 from dgmppl.ir.expressions import Sequence as ListExpression
 from dgmppl.ir.networks import ACTIVATIONS, NETWORKS, REQUIRED, Network, NetworkKind, Option, OptionValue
+from dgmppl.passes.constants import constant
 from dgmppl.passes.elementary import resolve_elementary
 from dgmppl.passes.problems import Problems, shown
 from dgmppl.passes.registering import imported
@@ -72,7 +75,11 @@ def _of_kind(name: str, call: Call, kind: NetworkKind, scope: Scope) -> Network:
 
 def _prior(prior: Expression, scope: Scope) -> Elementary | None:
     if isinstance(prior, Call) and prior.function in DISTRIBUTIONS:
-        return resolve_elementary(prior, scope, Context("parameters"))
+        known = len(scope.problems.found)
+        density = resolve_elementary(prior, scope, Context("parameters"))
+        if len(scope.problems.found) > known:
+            return None
+        return replace(density, parameters=tuple((name, _one(name, each, scope)) for name, each in density.parameters))
     scope.problems.add(
         "not-a-distribution",
         f"the prior {shown(prior)} is no distribution",
@@ -80,6 +87,20 @@ def _prior(prior: Expression, scope: Scope) -> Elementary | None:
         expected="for example `Normal(0, 1)`",
     )
     return None
+
+
+def _one(name: str, value: Expression, scope: Scope) -> Expression:
+    """A parameter of the prior of every single weight, as one number."""
+    number = constant(value)
+    if number is None or number.ndim or not np.isfinite(number):
+        scope.problems.add(
+            "bad-option",
+            f"{name!r} of a weight's prior is {shown(value)}",
+            value.span,
+            expected="one number for all weights",
+        )
+        return value
+    return value if isinstance(value, Literal) else Literal(float(number), span=value.span)
 
 
 def read_options(

@@ -6,13 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dgmppl.ir.bijectors import Bijector, Step, image, kept_and_moved, raw_parameters, scaled, step_parameters
+from dgmppl.ir.bijectors import (
+    BIJECTORS,
+    Bijector,
+    Step,
+    image,
+    kept_and_moved,
+    raw_parameters,
+    scaled,
+    step_parameters,
+)
 from dgmppl.ir.expressions import Apply
 from dgmppl.ir.networks import NETWORKS, Head, Network
 from dgmppl.ir.types import REAL, Dtype, Shape, Support, TensorType
 from dgmppl.passes.problems import Problems
 from dgmppl.passes.shapes import show
 from dgmppl.source import Span
+
+# The longest order of elements that stands in a program.
+_LONGEST_ORDER = 1 << 16
 
 
 @dataclass
@@ -114,7 +126,7 @@ class Signatures:
             inner = replace(current, shape=scaled(current.shape) or current.shape)
             parts = self._steps(step.steps, inner, whole, context, bijector, problems)
             shape = image(step, current.shape, whole)
-            if shape is None:
+            if shape is None or _out_of_order(step, current):
                 problems.add("shape-mismatch", **_misfit(step, current.shape, bijector.name))
                 return tuple(found)
             typed = replace(step, event=shape if step.inverted else current.shape, steps=parts)
@@ -190,9 +202,16 @@ def conditioner_signature(
     return (TensorType((seen,), Dtype.REAL, REAL, event.plate), *context), heads
 
 
+def _out_of_order(step: Step, event: TensorType) -> bool:
+    """Whether a step needs an order of more elements than a program can write out."""
+    return BIJECTORS[step.kind].ordered and event.size > _LONGEST_ORDER
+
+
 def _misfit(step: Step, shape: Shape, name: str) -> dict[str, Any]:
     """A step that cannot map events of a shape, as the arguments of a diagnostic."""
-    if step.kind == "multiscale":
+    if BIJECTORS[step.kind].ordered:
+        wanted = f"at most {_LONGEST_ORDER:,} elements: their order is written out"
+    elif step.kind == "multiscale":
         wanted = "an even number of channels (or elements), and steps that keep their shape"
     else:
         wanted = "[C, H, W] with C a multiple of 4" if step.inverted else "[H, W] or [C, H, W], H and W even"

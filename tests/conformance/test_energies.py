@@ -73,7 +73,7 @@ def with_noise(ratio: int = 1) -> dict[str, Any]:
 
 def latent(prior: str, networks: dict[str, str] | None = None, **sections: Any) -> dict[str, Any]:
     return spec(
-        {"z": prior, "x": "Normal(decoder(z), 0.7)"},
+        {"z": prior, "x": "Normal(**decoder(z))"},
         data={"x": {"shape": [3], "support": "real"}},
         networks={"encoder": "mlp([4])", "decoder": "mlp([4])", **(networks or {})},
         guide={"z": "Normal(**encoder(x))"},
@@ -125,7 +125,10 @@ def test_every_function_is_equal_on_both_backends(name: str) -> None:
     for function in one.module.functions:
         if function.kind not in {"density", "sample"}:
             continue
-        given = {**batch, **{column: np.zeros((ROWS, 2)) + 0.3 for column, _ in function.columns if column not in batch}}
+        given = {
+            **batch,
+            **{column: np.zeros((ROWS, 2)) + 0.3 for column, _ in function.columns if column not in batch},
+        }
         noise = noise_for(function, ROWS, particles=2)
         found = [
             compiled.executable.call(function.name, values, given, noise=noise, particles=2, rows=ROWS)
@@ -211,7 +214,9 @@ def test_noise_contrast_recovers_the_log_normalizer_of_a_gaussian() -> None:
         generator = np.random.default_rng(seed)
         x, noise = generator.standard_normal((1500, 1)), {"noise@noise": generator.standard_normal((1500, 1))}
 
-        def loss(point: np.ndarray, x: np.ndarray = x, noise: dict[str, np.ndarray] = noise) -> tuple[float, np.ndarray]:
+        def loss(
+            point: np.ndarray, x: np.ndarray = x, noise: dict[str, np.ndarray] = noise
+        ) -> tuple[float, np.ndarray]:
             raw, constant = point
             values = {"a": np.array(np.log1p(np.exp(raw))), "log_normalizer.x": np.array(constant)}
             value, slopes, _ = compiled.executable.loss("model", values, {"x": x}, noise=noise, gradient=True)

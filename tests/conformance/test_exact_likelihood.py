@@ -204,7 +204,7 @@ def test_continuous_samples_have_the_densitys_moments(key: str, backend: str) ->
 @backends
 @pytest.mark.parametrize("key", ["made-bits", "pixels-bits", "transformer-classes", "gru-classes", "made-cells"])
 def test_discrete_samples_have_the_models_pair_probabilities(key: str, backend: str) -> None:
-    """Every pair of elements against its probability by enumeration: chi-squared, 1e-4 for the smallest of all pairs."""
+    """Every pair of elements against its probability by enumeration: chi-squared, 1e-4 for all pairs together."""
     spec, states = DISCRETE[key]
     shape, values, n = spec["data"]["x"]["shape"], moved(key), 4000
     size = int(np.prod(shape))

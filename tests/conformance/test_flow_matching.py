@@ -27,6 +27,7 @@ Array = NDArray[Any]
 Spec = dict[str, Any]
 backends = pytest.mark.parametrize("backend", BACKENDS)
 MEAN, SCALE = np.array([0.7, -0.4]), np.array([0.5, 1.6])
+LOC = "field.body.module.loc"
 PATHS = ("linear", "variance_preserving")
 
 
@@ -95,12 +96,12 @@ class TorchOptimal(nn.Module):
 
     def __init__(self, inputs: tuple[tuple[int, ...], ...], outputs: int, turning: bool = False) -> None:
         super().__init__()
-        self.loc, self.scale, self.turning = nn.Parameter(torch.zeros(outputs)), nn.Parameter(torch.ones(outputs)), turning
-        self.inputs = inputs
+        del inputs
+        self.loc, self.scale = nn.Parameter(torch.zeros(outputs)), nn.Parameter(torch.ones(outputs))
+        self.turning = turning
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        time = time.reshape(*time.shape[: time.ndim - (time.shape[-1:] == (1,))], 1)
-        return _optimal(torch, x, time, self.loc, self.scale, self.turning)
+        return _optimal(torch, x, time.reshape(-1, 1), self.loc, self.scale, self.turning)
 
 
 def _optimal(library: Any, x: Any, t: Any, loc: Any, scale: Any, turning: bool) -> Any:
@@ -116,8 +117,8 @@ def _optimal(library: Any, x: Any, t: Any, loc: Any, scale: Any, turning: bool) 
 def least(path: str, scale: Array) -> float:
     """The loss at the minimum: the integral over t of Var(v_t | x_t), summed over elements.
 
-    The conditional variance is s^2 (dt-determinant of the path)^2 / Var(x_t): s pi / 2 for the linear path, and
-    (pi / 2)^2 s for the variance-preserving one.
+    (x_t, v_t) = A_t (x0, x1) has the conditional variance s^2 det(A_t)^2 / Var(x_t), with det A_t = 1 on the linear
+    path and pi / 2 on the variance-preserving one; the integrals are s pi / 2 and s (pi / 2)^2.
     """
     return float((math.pi / 2) ** (1 if path == "linear" else 2) * scale.sum())
 
@@ -129,15 +130,15 @@ def test_the_conditional_mean_of_the_velocity_is_the_minimum(path: str) -> None:
     dg.register_network("optimal_field", torch=TorchOptimal)
     compiled = dg.compile(spec(f"flow_matching(path={path})", f"optimal_field(turning={str(turning).lower()})"),
                           backend="pyro").compiled  # fmt: skip
-    generator, optimum = np.random.default_rng(0), {"field.loc": MEAN, "field.scale": SCALE}
-    moved = {**optimum, "field.loc": MEAN + 0.3}
+    generator, optimum = np.random.default_rng(0), {LOC: MEAN, "field.body.module.scale": SCALE}
+    moved = {**optimum, LOC: MEAN + 0.3}
     found: dict[str, list[Array]] = {"loss": [], "optimum": [], "moved": []}
     for seed in range(60):
         x, given = generator.normal(MEAN, SCALE, (256, 2)), noise(compiled, 256, seed)
         value, gradient = loss(compiled, optimum, x, given)
         found["loss"].append(np.array([value]))
         found["optimum"].append(np.concatenate(list(gradient.values())))
-        found["moved"].append(loss(compiled, moved, x, given)[1]["field.loc"])
+        found["moved"].append(loss(compiled, moved, x, given)[1][LOC])
     means = {name: np.mean(values, 0) for name, values in found.items()}
     errors = {name: 4.5 * np.std(values, 0) / math.sqrt(60) for name, values in found.items()}
     assert abs(means["loss"][0] - least(path, SCALE)) < errors["loss"][0]
@@ -165,8 +166,10 @@ def test_the_coupling_is_the_cheapest_assignment(shape: tuple[int, ...]) -> None
 
 @backends
 def test_a_translation_is_matched_without_residual(backend: str) -> None:
-    """Data that are the base points moved by m, in another order: paired again, every velocity is m, so a field that
-    is m has loss zero and gradient zero. Independent pairs leave a variance."""
+    """Data that are the base points moved by m, in another order, are paired again, and every velocity is m.
+
+    So a field that is m has loss zero and gradient zero; independent pairs leave a variance.
+    """
     compiled = both(spec("flow_matching(coupling=optimal_transport)", "linear()"))[backend]
     values = {name: np.zeros_like(value) for name, value in start(compiled).items()}
     bias = next(name for name in values if name.endswith("bias"))
@@ -184,16 +187,18 @@ def test_a_translation_is_matched_without_residual(backend: str) -> None:
 
 
 @backends
-@pytest.mark.parametrize("objective", ["flow_matching()", "flow_matching(path=variance_preserving, coupling=optimal_transport)"])
+@pytest.mark.parametrize(
+    "objective", ["flow_matching()", "flow_matching(path=variance_preserving, coupling=optimal_transport)"]
+)
 def test_a_trained_field_has_a_likelihood(objective: str, backend: str) -> None:
     """Trained without simulation, scored by the ODE: better than the untrained flow, and no better than the truth."""
     generator = np.random.default_rng(0)
-    x = generator.normal(MEAN + [2.0, 0.0], 0.5, (512, 2))
+    x = generator.normal(MEAN + 2.0, 0.5, (512, 2))
     text = spec(objective, "mlp([32], activation=silu)") | {
         "train": {"optimizer": "adam(1e-2)", "batch_size": 64, "steps": 300, "seed": 0}
     }
-    compiled = dg.compile(text, backend=backend, data={"x": x})
-    fit = compiled.fit(progress=False)
+    compiled = dg.compile(text, backend=backend)
+    fit = compiled.fit(x)
     scores, before = fit.log_prob(x), compiled.initial().log_prob(x)
     truth = -np.log(2 * math.pi * 0.25) - 1.0
     assert np.isfinite(scores).all()

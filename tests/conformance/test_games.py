@@ -1,4 +1,4 @@
-"""Games on both backends: duals against divergences by sum and quadrature, players' gradients, penalties, composites."""
+"""Games on both backends: duals against divergences by sum and quadrature, gradients, penalties, composites."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pytest
 from scipy import stats
 from scipy.special import expit
 
+from dgmppl.api.program import compile as compile_program
 from dgmppl.backend import Device
 from dgmppl.compiler import Compilation, compile_spec
-from dgmppl.errors import SpecError, UnsupportedError
+from dgmppl.errors import RunError, UnsupportedError
 from dgmppl.ir.expressions import Call, Literal
 from dgmppl.ir.kernel import Return, ReturnLoss, Var
 from dgmppl.ir.settings import Train
@@ -57,6 +58,16 @@ def losses(spec: Any, player: str, values: Any = None, batch: Any = None, rows: 
 
 def players(spec: Any) -> tuple[tuple[str, tuple[str, ...], int], ...]:
     return compile_spec(spec).module.players
+
+
+VAE: Spec = {
+    "dgmppl": 1,
+    "name": "vae",
+    "data": {"x": {"shape": [3], "support": "real"}},
+    "networks": {"encode": "mlp([4])", "decode": "mlp([4])", "judge": "mlp([4])"},
+    "model": {"z": "Normal(0, 1, shape=2)", "x": "Normal(decode(z), 0.5)"},
+    "guide": {"z": "Normal(**encode(x))"},
+}
 
 
 # ---- both backends --------------------------------------------------------------------------------------------------
@@ -237,8 +248,11 @@ def test_a_joint_critic_teaches_generator_and_encoder() -> None:
 
 
 def test_no_adversarial_weight_leaves_the_autoencoder() -> None:
-    text = "elbo() + adversarial(x, divergence=js, weight=0)"
-    game, plain = both({**VAE, "critics": {"x": "judge(x)"}, "objective": text}), both({**VAE, "objective": "elbo()"})
+    """A schedule that begins at zero, since a term of weight zero is refused; losses are taken at step zero."""
+    text = "elbo() + adversarial(x, divergence=js, weight=linear(0, 1, steps=100))"
+    networks = {"encode": "mlp([4])", "decode": "mlp([4])"}
+    game = both({**VAE, "critics": {"x": "judge(x)"}, "objective": text})
+    plain = both({**VAE, "networks": networks})
     values, batch = start(game["pyro"]), rows_of(game["pyro"], 6)
     for backend in BACKENDS:
         function = game[backend].module.function("loss_model")
@@ -254,11 +268,207 @@ def test_no_adversarial_weight_leaves_the_autoencoder() -> None:
             np.testing.assert_allclose(gradient[key], slope, atol=1e-9)
 
 
-VAE: Spec = {
-    "dgmppl": 1,
-    "name": "vae",
-    "data": {"x": {"shape": [3], "support": "real"}},
-    "networks": {"encode": "mlp([4])", "decode": "mlp([4])", "judge": "mlp([4])"},
-    "model": {"z": "Normal(0, 1, shape=2)", "x": "Normal(decode(z), 0.5)"},
-    "guide": {"z": "Normal(**encode(x))"},
-}
+# ---- sides ----------------------------------------------------------------------------------------------------------
+
+
+def _linear(values: Any, name: str, *inputs: Any) -> Any:
+    """A network without hidden layers, on inputs that are joined."""
+    joined = np.concatenate([np.reshape(part, (len(part), -1)) for part in inputs], -1)
+    return joined @ values[f"{name}.layers.0.weight"].T + values[f"{name}.layers.0.bias"]
+
+
+def test_context_is_shared_by_both_sides() -> None:
+    spec = {
+        **SMALL,
+        "data": {**SMALL["data"], "y": {"shape": [], "support": "integer(3)"}},
+        "networks": {"make": "mlp([])", "judge": "mlp([])"},
+        "model": {"z": "Normal(0, 1, shape=3)", "x": "make(z, one_hot(y, 3))"},
+        "critics": {"x": "judge(x, one_hot(y, 3))"},
+        "objective": "adversarial(x, divergence=pearson)",
+    }
+    compiled = compile_spec(spec, backend="pyro")
+    values, batch = start(compiled), rows_of(compiled, 6)
+    label = np.eye(3)[batch["y"]]
+    for player in ("critic", "model"):
+        function = compiled.module.function(f"loss_{player}")
+        assert function is not None
+        (noise,) = noise_for(function, 6).values()
+        real = _linear(values, "judge", batch["x"], label)
+        fake = _linear(values, "judge", _linear(values, "make", noise, label), label)
+        descended = fake**2 / 4.0 + fake
+        expected = -(real.mean() - descended.mean()) if player == "critic" else -descended.mean()
+        for loss, _, _ in losses(spec, player, values, batch):
+            assert loss == pytest.approx(expected, rel=1e-12)
+        other = {**batch, "y": (batch["y"] + 1) % 3}
+        assert losses(spec, player, values, other)[0][0] != pytest.approx(expected, rel=1e-6)
+
+
+def test_a_density_ratio_is_the_critic_s_raw_output_at_the_guide_s_draws() -> None:
+    spec = {
+        **VAE,
+        "networks": {"encode": "mlp([])", "decode": "mlp([])", "judge": "mlp([])"},
+        "guide": {"e": "Normal(0, 1, shape=2)", "z": "encode(x, e)"},
+        "critics": {"z": "judge(x, z)"},
+    }
+    compiled = compile_spec(spec, backend="pyro")
+    values, batch = start(compiled), rows_of(compiled, 6)
+    critic, model = (compiled.module.function(f"loss_{name}") for name in ("critic", "model"))
+    assert critic is not None
+    assert model is not None
+    noise = noise_for(model, 6)
+    z = _linear(values, "encode", batch["x"], noise["e"])
+    likelihood = stats.norm(_linear(values, "decode", z), 0.5).logpdf(batch["x"]).sum(-1)
+    expected = (_linear(values, "judge", batch["x"], z)[:, 0] - likelihood).mean()
+    for loss, _, _ in losses(spec, "model", values, batch):
+        assert loss == pytest.approx(expected, rel=1e-12)
+    noise = noise_for(critic, 6)
+    z = _linear(values, "encode", batch["x"], noise["e@guide"])
+    inside, outside = (_linear(values, "judge", batch["x"], point) for point in (z, noise["z@prior"]))
+    expected = -(0.5 * np.log(2.0 * expit(inside)).mean() + 0.5 * np.log(2.0 * expit(-outside)).mean())
+    for loss, _, _ in losses(spec, "critic", values, batch):
+        assert loss == pytest.approx(expected, rel=1e-12)
+
+
+def test_samples_of_a_game_beside_a_bound_have_noise_of_their_own() -> None:
+    function = compile_spec({**VAE, "critics": {"x": "judge(x)"}, "objective": "elbo() + adversarial(x)"}).module
+    loss = function.function("loss_model")
+    assert loss is not None
+    assert {entry.name for entry in loss.noise} == {"z", "z@model", "x@model"}
+
+
+@pytest.mark.parametrize("way", ["mean", "straight_through"])
+def test_what_stands_in_for_samples_without_a_gradient(way: str) -> None:
+    spec = {
+        **SMALL,
+        "data": {"x": {"shape": [2], "support": "binary"}},
+        "networks": {"make": "mlp([])", "judge": "mlp([])"},
+        "model": {"z": "Normal(0, 1, shape=3)", "x": "Bernoulli(logits=make(z))"},
+        "objective": f"adversarial(x, divergence=pearson, fake={way})",
+    }
+    compiled = compile_spec(spec, backend="pyro")
+    values, function = start(compiled), compiled.module.function("loss_model")
+    assert function is not None
+    noise = noise_for(function, 6)
+    mean = expit(_linear(values, "make", noise["z@model"]))
+    fake = mean if way == "mean" else (noise["x@model"] < mean).astype(float)
+    raw, slope = _linear(values, "judge", fake)[:, 0], values["judge.layers.0.weight"][0]
+    expected = -(raw**2 / 4.0 + raw).mean()
+    bias = -((raw / 2.0 + 1.0)[:, None] * slope * mean * (1.0 - mean)).mean(0)
+    for loss, gradient, _ in losses(spec, "model", values):
+        assert loss == pytest.approx(expected, rel=1e-12)
+        np.testing.assert_allclose(gradient["make.layers.0.bias"], bias, rtol=1e-10)
+
+
+# ---- penalties ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("penalty", ["gradient(3)", "gradient", "r1(3)", "r2(3)"])
+def test_penalties_are_of_the_critic_s_gradient(penalty: str) -> None:
+    """v = sum a x^2, whose gradient is 2 a x."""
+    spec = {
+        **SMALL,
+        "parameters": {"a": "learned(normal(2))"},
+        "networks": {"make": "mlp([])"},
+        "critics": {"x": "sum(a * square(x))"},
+        "objective": f"adversarial(x, divergence=wasserstein, penalty={penalty})",
+    }
+    compiled = compile_spec(spec, backend="pyro")
+    values, batch = start(compiled), rows_of(compiled, 6)
+    function = compiled.module.function("loss_critic")
+    assert function is not None
+    noise = noise_for(function, 6)
+    fake = _linear(values, "make", noise["z@model"])
+    dual = ((batch["x"] ** 2 - fake**2) @ values["a"]).mean()
+    if penalty.startswith("gradient"):
+        between = batch["x"] + noise["x@between"][:, None] * (fake - batch["x"])
+        norm = np.linalg.norm(2.0 * values["a"] * between, axis=-1)
+        expected = (3.0 if "3" in penalty else 10.0) * ((norm - 1.0) ** 2).mean()
+    else:
+        points = batch["x"] if penalty.startswith("r1") else fake
+        expected = 1.5 * ((2.0 * values["a"] * points) ** 2).sum(-1).mean()
+    for loss, _, report in losses(spec, "critic", values, batch):
+        assert loss == pytest.approx(expected - dual, rel=1e-9)
+        if penalty.startswith("gradient"):
+            assert report["gradient_norm"] == pytest.approx(norm.mean(), rel=1e-9)
+
+
+def test_the_gradient_of_a_joint_critic_is_by_everything_that_is_swapped() -> None:
+    spec = {
+        **SMALL,
+        "networks": {"make": "mlp([])", "encode": "mlp([])"},
+        "parameters": {"a": "learned(normal(2))", "b": "learned(normal(3))"},
+        "guide": {"z": "encode(x)"},
+        "critics": {"(x, z)": "sum(a * square(x)) * sum(b * z)"},
+        "objective": "adversarial(x, divergence=js, penalty=r1(2))",
+    }
+    compiled = compile_spec(spec, backend="pyro")
+    values, batch = start(compiled), rows_of(compiled, 6)
+    plain = {**spec, "objective": "adversarial(x, divergence=js)"}
+    (without, _, _), _ = losses(plain, "critic", values, batch)
+    x, z = batch["x"], _linear(values, "encode", batch["x"])
+    by_x = 2.0 * values["a"] * x * (z @ values["b"])[:, None]
+    by_z = values["b"] * (x**2 @ values["a"])[:, None]
+    expected = (by_x**2).sum(-1).mean() + (by_z**2).sum(-1).mean()
+    for loss, _, _ in losses(spec, "critic", values, batch):
+        assert loss - without == pytest.approx(expected, rel=1e-9)
+
+
+# ---- training -------------------------------------------------------------------------------------------------------
+
+
+def _trainer(compiled: Compilation, batch: Any) -> Any:
+    settings = Train(
+        optimizer=Call("adam", (Literal(1e-2),)), optimizers={"judge": Call("sgd", (Literal(1e-2),))}, batch_size=8
+    )
+    device = Device("cpu", "float64")
+    return compiled.executable.trainer(start(compiled), batch, settings, steps=12, seed=3, device=device)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_players_move_in_turn_and_go_on_bit_for_bit(backend: str) -> None:
+    compiled = compile_spec(
+        {**SMALL, "objective": "adversarial(x, divergence=wasserstein, critic_steps=3)"}, backend=backend
+    )
+    batch = rows_of(compiled, 32)
+    rows = np.random.default_rng(0).integers(0, 32, (6, 8))
+    whole, before = _trainer(compiled, batch), start(compiled)
+    report = whole.advance(rows[:2])
+    first = whole.parameters()
+    still = {name for name, value in before.items() if np.array_equal(first[name], value)}
+    # A Wasserstein critic's last bias cancels.
+    assert still == {name for name in before if name.startswith("make")} | {"judge.layers.1.bias"}
+    assert np.isnan(report.get("model.loss", np.nan)).all()
+    state = whole.state()
+    report = whole.advance(rows[2:])
+    assert np.isfinite(report["model.loss"]).tolist() == [True, False, False, True]
+    assert {"divergence", "gradient_norm"} <= report.keys()
+    resumed = _trainer(compiled, batch)
+    resumed.restore(state)
+    resumed.advance(rows[2:])
+    expected, found = whole.state(), resumed.state()
+    assert expected.keys() == found.keys()
+    assert all(np.array_equal(expected[name], found[name]) for name in expected)
+    assert not np.array_equal(whole.parameters()["make.layers.0.weight"], before["make.layers.0.weight"])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_fit_counts_the_model_s_updates_and_samples(backend: str) -> None:
+    fit = compile_program(SPECS / "wgan_gp.yaml", backend=backend, overrides=["train.batch_size=16"]).fit(steps=2)
+    assert fit.records[-1]["step"] == 10
+    assert fit.sample(7, seed=0).shape == (7, 2)
+    with pytest.raises(RunError, match="samples but no density"):
+        fit.log_prob()
+
+
+# ---- what is refused ------------------------------------------------------------------------------------------------
+
+
+def test_score_function_fakes_are_refused_with_their_line() -> None:
+    spec = {
+        **SMALL,
+        "data": {"x": {"shape": [2], "support": "binary"}},
+        "model": {"z": "Normal(0, 1, shape=3)", "x": "Bernoulli(logits=make(z))"},
+        "objective": "adversarial(x, fake=score_function)",
+    }
+    with pytest.raises(UnsupportedError, match="score_function gradients through samples of 'x'"):
+        _ = compile_spec(spec).module

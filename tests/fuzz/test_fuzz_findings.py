@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,57 @@ BOUND = "dgmppl: 1\ndata:\n  x: {shape: [2], support: real}\nmodel:\n  x: Normal
 )
 def test_an_expression_is_refused(rest: str, code: str) -> None:
     assert code in {problem.code for problem in check(DATA + rest)}
+
+
+FLOW = (
+    "dgmppl: 1\ndata:\n  x: [[0.1, 1.0], [0.5, 2.0]]\nbijectors:\n{}\nmodel:\n  z: Normal(0, 1, shape=2)\n  x: f(z)\n"
+)
+DOUBLED = "\n".join(f"  {name}: [{before}, {before}]" for before, name in pairwise("abcdefghijklmnopqrstuvwxyz"))
+
+
+@pytest.mark.parametrize(
+    "bijectors",
+    [
+        "  f: repeat(9223372036854775807, [coupling(mlp([64]), spline()), permute()])",
+        "  f: repeat(4294967296, [repeat(4294967296, [affine()]), reverse()])",
+        f"  a: affine()\n{DOUBLED}".replace("  z:", "  f: z\n  z:"),
+    ],
+)
+def test_too_many_steps_are_refused_before_they_are_made(bijectors: str) -> None:
+    (problem,) = check(FLOW.format(bijectors))
+    assert problem.code == "expression-limits"
+
+
+@pytest.mark.parametrize(("steps", "code"), [("[]", "not-a-bijector"), ("[nothing()]", "unknown-kind")])
+def test_what_gives_no_steps_is_repeated_once(steps: str, code: str) -> None:
+    assert [problem.code for problem in check(FLOW.format(f"  f: repeat(4294967296, {steps})"))] == [code]
+
+
+def test_an_order_that_no_program_can_write_out() -> None:
+    text = DATA + "bijectors:\n  f: {}\nmodel:\n  z: Normal(0, 1, shape=1000000)\n  w: f(z)\n  x: Normal(mean(w), 1)\n"
+    for step in ("permute()", "lu_linear()"):
+        assert "shape-mismatch" in {problem.code for problem in check(text.format(step))}
+    assert check(text.format("reverse()")) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["{shape: [40, 9223372036854775807]}", "{shape: [1000000, 1000000]}", "{dataset: rings, size: 4294967296}"],
+)
+def test_data_larger_than_any_memory(source: str) -> None:
+    found = check(f"dgmppl: 1\ndata:\n  x: {source}\nmodel:\n  x: Normal(0, 1)\n")
+    assert [problem.code for problem in found] == ["data-option"]
+
+
+def test_a_file_whose_name_no_file_can_have() -> None:
+    found = check(f"dgmppl: 1\ndata:\n  x: {{file: {'x' * 5000}.csv, column: a}}\nmodel:\n  x: Normal(0, 1)\n")
+    assert [problem.code for problem in found] == ["data-file-missing"]
+
+
+def test_a_weight_has_numbers_as_parameters_of_its_prior() -> None:
+    text = DATA + "networks:\n  f: mlp([2], prior=Normal(0, {}))\nmodel:\n  z: Normal(0, 1)\n  x: Normal(f(z), 1)\n"
+    assert [problem.code for problem in check(text.format("[2, 3]"))] == ["bad-option"]
+    assert "Normal(0.0, 0.5)" in compile_spec(text.format("1 / 2")).source
 
 
 def test_a_large_float_is_a_number() -> None:

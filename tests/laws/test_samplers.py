@@ -162,7 +162,9 @@ def test_discrete_chains_leave_their_density_invariant(case: str) -> None:
 def test_gibbs_with_gradients_reaches_its_density_from_elsewhere() -> None:
     functions, _, options = CASES["gibbs_with_gradients"]
     chains = 10_000
-    end = on_jax("gibbs_with_gradients", functions, np.zeros((chains, 3)), drawn("gibbs_with_gradients", chains, 60), **options)
+    end = on_jax(
+        "gibbs_with_gradients", functions, np.zeros((chains, 3)), drawn("gibbs_with_gradients", chains, 60), **options
+    )
     counts = np.bincount((end @ [9, 3, 1]).astype(int), minlength=27)
     assert stats.chisquare(counts, chains * PROBABILITIES).pvalue > 1e-4
 

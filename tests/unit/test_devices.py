@@ -51,7 +51,7 @@ def evaluated(compiled: Compilation, batch: Any) -> list[Function]:
     """The functions of these columns; without those that draw by a library's own sampler, on a generator's device."""
     return [
         function for function in compiled.module.functions
-        if function.kind != "program"
+        if function.kind not in ("program", "state")
         and all(entry.kind != "library" for entry in function.noise)
         and all(column in batch for column, _ in function.columns)
     ]  # fmt: skip
@@ -71,6 +71,9 @@ def _in_two_steps(odes: Any, rate: Any, state: Any, times: Any, *_: Any) -> Any:
 # ---- torch: the meta device -----------------------------------------------------------------------------------------
 
 
+_HOST = torch.device("cpu")
+
+
 def on_meta(noise: Any, generator: torch.Generator, function: Function) -> dict[str, torch.Tensor]:
     drawn = noise(generator, function.name, ROWS, function.particles or PARTICLES, torch.float32)
     return {name: entry.to("meta") for name, entry in drawn.items()}
@@ -84,12 +87,13 @@ def test_torch_functions_make_every_tensor_on_the_device_of_their_inputs(name: s
     place = torch.device("meta")
     groups = program.tree.load(values, torch.float32, place)
     columns = program.columns(batch, torch.float32, place)
+    state = {key: entry.to(place) for key, entry in program.initial_state(0, ROWS, torch.float32, _HOST).items()}
     for function in evaluated(compiled, batch):
         noise = on_meta(program.namespace.noise, torch.Generator(), function) if function.noise else {}
         if function.kind == "loss":
             own = {group: value for group, value in groups.items() if group in function.owns}
             other = {group: value for group, value in groups.items() if group not in function.owns}
-            loss, _, report = program.run(function)(own, other, {}, columns, noise, 0)
+            loss, _, report = program.run(function)(own, other, state, columns, noise, 0)
             result = [loss, *report.values()]
             leaves = [leaf for key, leaf in program.tree.flat(own).items() if key in program.tree.trainable(own)]
             result += [slope for slope in torch.autograd.grad(loss, leaves, allow_unused=True) if slope is not None]
@@ -140,7 +144,7 @@ def _call(program: Any, function: Function) -> Callable[..., Any]:
     def run(flat: Any, columns: Any, key: Any) -> Any:
         noise = program.random(function, key, ROWS, function.particles or PARTICLES)
         if function.kind == "loss":
-            return program.loss(function, flat, flat, {}, columns, noise, 0)[0]
+            return program.loss(function, flat, flat, program.initial_state(key, ROWS), columns, noise, 0)[0]
         return program.density(function, flat, columns, noise)
 
     return run

@@ -10,7 +10,7 @@ from dgmppl.ir.emission.inline import inline
 # In an order in which a module comes after those that it takes definitions from; read, not imported: some of them need
 # libraries that most programs do not.
 _MODULES = (
-    "operations", "elementary", "constraints", "densities", "derivatives", "draws", "loops", "recursions", "kalman", "samplers", "schedules", "odes", "diffusion",
+    "operations", "elementary", "constraints", "densities", "derivatives", "critics", "draws", "loops", "recursions", "kalman", "samplers", "schedules", "odes", "diffusion",
     "transport",
     "networks", "activations", "embedding", "attention", "convolutions", "recurrent", "registered", "residual",
     "causal",

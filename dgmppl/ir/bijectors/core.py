@@ -93,6 +93,7 @@ class BijectorKind:
         forward, inverse: what each direction costs: `parallel`, `sequential` (one pass per element) or `none`.
         domain, codomain: the sets that it maps between, elementwise.
         rearranges: it moves elements about, so that any set is mapped to itself.
+        ordered: it holds an order of all elements, which programs write out.
     """
 
     name: str
@@ -106,4 +107,5 @@ class BijectorKind:
     domain: Support = REAL
     codomain: Support = REAL
     rearranges: bool = False
+    ordered: bool = False
     doc: str = ""

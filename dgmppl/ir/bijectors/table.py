@@ -17,9 +17,11 @@ BIJECTORS: dict[str, BijectorKind] = {
             doc="monotone rational-quadratic spline (Durkan et al. 2019)",
         ),
         BijectorKind("actnorm", doc="affine, started at the first batch's statistics (Kingma and Dhariwal 2018)"),
-        BijectorKind("permute", rearranges=True, doc="a fixed, seeded derangement of the elements"),
+        BijectorKind("permute", rearranges=True, ordered=True, doc="a fixed, seeded derangement of the elements"),
         BijectorKind("reverse", rearranges=True, doc="the elements in reverse order"),
-        BijectorKind("lu_linear", doc="x = P L U z + b, P a fixed, seeded permutation (Kingma and Dhariwal 2018)"),
+        BijectorKind(
+            "lu_linear", ordered=True, doc="x = P L U z + b, P a fixed, seeded permutation (Kingma and Dhariwal 2018)"
+        ),
         BijectorKind("planar", inverse="none", doc="x = z + u tanh(w z + b) (Rezende and Mohamed 2015)"),
         BijectorKind("sigmoid", codomain=_UNIT, doc="x = 1 / (1 + exp(-z))"),
         BijectorKind("logit", domain=_UNIT, doc="x = log(z / (1 - z))"),

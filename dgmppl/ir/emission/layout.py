@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Iterator
 
 WIDTH = 110
+# Lines that hold large tables of numbers, which nobody reads, are left as they are.
+_LONGEST = 100_000
 _INDENT = "    "
 _OPEN, _CLOSE = "([{", ")]}"
 _SUM = (" + ", " - ")
@@ -50,7 +52,7 @@ def _widest_bracket(line: str) -> tuple[int, int] | None:
 def wrap(line: str, indent: int = 0) -> list[str]:
     """A logical line as one or more physical lines, each at most `WIDTH` wide where brackets allow it."""
     margin = _INDENT * indent
-    if len(margin) + len(line) <= WIDTH:
+    if len(margin) + len(line) <= WIDTH or len(line) > _LONGEST:
         return [margin + line]
     target, value = _split_statement(line)
     if target and len(split_top(value, _SUM)) > 1 and len(_arguments(value)) == 1:

@@ -75,7 +75,7 @@ class ModulePrinter(ABC):
     leaf: ClassVar[str]
     constraints: ClassVar[Mapping[str, str]]
     runtime = (
-        "attention", "bijectors", "causal", "constraints", "convolutions", "densities", "derivatives", "diffusion", "distributions",
+        "attention", "bijectors", "causal", "constraints", "convolutions", "critics", "densities", "derivatives", "diffusion", "distributions",
         "draws",
         "embedding", "kalman", "loops", "networks", "odes", "operations", "programs", "recursions", "recurrent",
         "registered", "residual", "samplers", "schedules",

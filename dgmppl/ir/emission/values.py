@@ -35,6 +35,7 @@ from dgmppl.ir.kernel import (
     Noising,
     Number,
     Op,
+    SpectralNorm,
     StateEntry,
     Value,
     Var,
@@ -151,6 +152,9 @@ class ValuePrinter(DensityPrinter):
                 return self._noising(value), ATOM
             case Denoising():
                 return self._denoising(value), ATOM
+            case SpectralNorm(network=network, directions=directions):
+                pairs = ", ".join(f'"{name}": {self.text(part)}' for name, part in directions)
+                return f"critics.spectral({self._group(network)}, {{{pairs}}})", ATOM
             case StateEntry(name=name):
                 return f'state["{name}"]', ATOM
             case NetworkStart(network=network, context=context, like=like, rank=rank):

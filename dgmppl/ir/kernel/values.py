@@ -222,6 +222,19 @@ class MarkovSampler(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class SpectralNorm(Node):
+    """(network, directions): weights divided by their largest singular values, and the directions that these lie in.
+
+    Attributes:
+        network: the group.
+        directions: (a weight's name inside the network, its direction from the step before).
+    """
+
+    network: str
+    directions: tuple[tuple[str, Value], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StateEntry(Node):
     """An entry of what a loss carries from step to step."""
 
@@ -327,6 +340,6 @@ class Divergence(Node):
 
 Value: TypeAlias = (
     "Var | Number | Op | NetworkCall | NetworkStart | NetworkStep | LogProb | Draw | NoiseEntry | BijectorCall"
-    " | Velocity | WarmStart | Gradient | MarkovSampler | StateEntry | Noising | Denoising | NetworkLogPrior"
+    " | Velocity | WarmStart | Gradient | MarkovSampler | SpectralNorm | StateEntry | Noising | Denoising | NetworkLogPrior"
     " | Divergence"
 )

@@ -31,7 +31,9 @@ def log_unnormalized(scope: Scope, density: Unnormalized) -> Lowered:
     """log p + log Z at the values that are bound, one number per batch element, in nats."""
     function = reduce_event(as_real(lower_expression(scope, density.energy)), "sum")
     value = negative(function) if density.link is None else _LINKS[density.link](function)
-    for name in density.names if density.base is not None else ():
+    if density.base is None:
+        return value
+    for name in density.names:
         site = scope.program.by_name[name]
         value = combine("add", value, log_density(density.base, scope, Variable.of(site), lookup(scope, name)))
     return value

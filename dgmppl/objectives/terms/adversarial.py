@@ -13,6 +13,9 @@ from dgmppl.objectives.requests import Request, called, number, problem
 from dgmppl.objectives.state import State
 from dgmppl.objectives.terms.densities import critic_name
 
+# Penalties that are no term of a loss, but change the critic itself.
+_CONSTRAINTS = {"spectral": "The critic's weights are divided by their largest singular values (Miyato et al. 2018)."}
+
 # What a Wasserstein critic is held to where nothing is asked for (Gulrajani et al. 2017).
 _LIPSCHITZ = Call("gradient", (Literal(10.0),))
 
@@ -21,7 +24,8 @@ def adversarial(state: State, request: Request) -> Share:
     """A divergence between data and model, estimated by a critic (Goodfellow et al. 2014; Nowozin et al. 2016)."""
     index = _critic(state, request)
     divergence, settings = _divergence(request)
-    options = (*settings, *_fake(state, request, index))
+    held = _constraint(request)
+    options = (*settings, *_fake(state, request, index), *held)
     reads = state.structure.program.critics[index].reads
     symbol = _symbol(state, divergence, reads)
     variant = _variant(divergence, request)
@@ -39,7 +43,7 @@ def adversarial(state: State, request: Request) -> Share:
     critic = Contribution(critic_name(state, index), critic_groups(state.structure.program, index), terms)
     steps = request.whole("critic_steps") or 1
     model = Contribution("model", model_groups(state.structure) - critic.owns, (loss,), steps)
-    notes = _notes(divergence, symbol, variant)
+    notes = (*_notes(divergence, symbol, variant), *(_CONSTRAINTS[called(asked) or ""] for _, asked in held))
     return Share("divergence_lower_bound", symbol, (critic, model), notes, (divergence.reference,))
 
 
@@ -134,9 +138,15 @@ def _variant(divergence: Divergence, request: Request) -> str:
 def _penalty(divergence: Divergence, dual: Conjugate, request: Request) -> tuple[PlayerTerm, ...]:
     """The critic's regularizer: as asked for; a Lipschitz constraint where the dual is over Lipschitz functions."""
     asked = request.get("penalty") or (_LIPSCHITZ if divergence.lipschitz else None)
-    if asked is None:
+    if asked is None or called(asked) in _CONSTRAINTS:
         return ()
     return (PlayerTerm(Penalty(dual.critic, asked, dual), "the critic's constraint", Direction.NONE),)
+
+
+def _constraint(request: Request) -> tuple[tuple[str, Expression], ...]:
+    """What the critic is held to by its form, in the losses of both players."""
+    asked = request.get("penalty")
+    return (("penalty", asked),) if asked is not None and called(asked) in _CONSTRAINTS else ()
 
 
 def _notes(divergence: Divergence, symbol: str, variant: str) -> tuple[str, ...]:

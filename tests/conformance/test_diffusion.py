@@ -1,0 +1,136 @@
+"""Diffusions as programs on both backends: bounds, losses, draws and completions at equal noise, alone and as priors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dgmppl.compiler import compile_spec
+from dgmppl.errors import UnsupportedError
+from tests.support import BACKENDS, both, noise_for, start
+
+Spec = dict[str, Any]
+ROWS = 5
+
+
+def spec(density: str, **others: Any) -> Spec:
+    return {
+        "dgmppl": 1,
+        "name": "noised",
+        "data": {"x": {"shape": [3], "support": "real"}, "c": {"shape": [2], "support": "real"}},
+        "networks": {"denoiser": "mlp([7], activation=silu, time=embedding(4))"},
+        "model": {"x": density},
+        **others,
+    }
+
+
+def batch() -> dict[str, Any]:
+    generator = np.random.default_rng(4)
+    return {"x": generator.standard_normal((ROWS, 3)), "c": generator.standard_normal((ROWS, 2))}
+
+
+def results(declared: Spec, name: str, given: Any, particles: int | None = None) -> dict[str, Any]:
+    """A function's results on both backends, with the same parameters and noise; a loss with its gradients."""
+    compiled = both(declared)
+    function = compiled["pyro"].module.function(name)
+    assert function is not None, [known.name for known in compiled["pyro"].module.functions]
+    values, noise = start(compiled["pyro"]), noise_for(function, ROWS, particles)
+    found = {}
+    for backend in BACKENDS:
+        executable = compiled[backend].executable
+        if function.kind == "loss":
+            loss, gradients, _ = executable.loss("model", values, given, noise=noise)
+            found[backend] = {"loss": loss, **gradients}
+        else:
+            arguments = {"noise": noise, "rows": ROWS, "particles": particles or 1}
+            found[backend] = executable.call(name, values, given, **arguments)
+    return found
+
+
+def agree(found: dict[str, Any]) -> None:
+    assert found["pyro"].keys() == found["numpyro"].keys()
+    for name, value in found["pyro"].items():
+        assert np.isfinite(value).all(), name
+        np.testing.assert_allclose(value, found["numpyro"][name], rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize("steps", ["", ", steps=20"])
+@pytest.mark.parametrize("schedule", ["cosine()", "linear()", "sigmoid()", "edm()", "variance_exploding()"])
+def test_losses_and_bounds_agree_in_every_schedule(schedule: str, steps: str) -> None:
+    declared = spec(f"Diffusion(denoiser, schedule={schedule}{steps}, predict=velocity)")
+    agree(results(declared, "loss_model", batch()))
+    agree(results(declared, "elbo", batch(), particles=4))
+
+
+@pytest.mark.parametrize("weighting", ["simple", "min_snr", "edm"])
+@pytest.mark.parametrize("predict", ["noise", "data", "score"])
+def test_losses_agree_in_every_weighting_and_parameterization(weighting: str, predict: str) -> None:
+    agree(results(spec(f"Diffusion(denoiser, c, predict={predict}, weighting={weighting})"), "loss_model", batch()))
+
+
+SAMPLERS = (
+    "ancestral()", "ddim(steps=6)", "ddim(steps=6, eta=0.5)", "dpm_solver_pp(steps=6)", "euler(steps=6)",
+    "heun(steps=6)", "sde(steps=6)", "sde(steps=6, solver=heun)", "ode(steps=6, solver=rk4)",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_draws_and_completions_agree_for_every_sampler(sampler: str) -> None:
+    declared = spec("Diffusion(denoiser, c, schedule=sigmoid(), steps=12)", evaluate={"sampler": sampler})
+    given = {"c": batch()["c"]}
+    agree(results(declared, "sample", given))
+    mask = np.array([[True, False, False]] * ROWS)
+    completed = results(declared, "complete", {**given, "x": np.full((ROWS, 3), 0.3), "x.given": mask})
+    agree(completed)
+    assert (completed["pyro"]["x"][:, 0] == 0.3).all()
+
+
+def test_the_density_of_the_flow_agrees_and_stands_beside_the_bound() -> None:
+    declared = spec(
+        "Diffusion(denoiser, c, schedule=sigmoid(), steps=12)", evaluate={"log_prob": "ode(rtol=1e-9)"}
+    )
+    found = results(declared, "ode_log_prob", batch())
+    np.testing.assert_allclose(found["pyro"]["value"], found["numpyro"]["value"], rtol=1e-6, atol=1e-6)
+    assert both(declared)["pyro"].module.function("log_prob") is None
+
+
+PRIOR = {
+    "dgmppl": 1,
+    "name": "latent",
+    "data": {"x": {"shape": [4], "support": "real"}},
+    "networks": {
+        "denoiser": "mlp([6], time=embedding(4))",
+        "encoder": "mlp([6])",
+        "decoder": "mlp([6])",
+    },
+    "model": {
+        "z": "Diffusion(denoiser, schedule=linear(), steps=10, predict=velocity, shape=2)",
+        "x": "Normal(decoder(z), 0.5)",
+    },
+    "guide": {"z": "Normal(**encoder(x))"},
+}
+
+
+def test_a_diffusion_is_the_prior_of_a_latent() -> None:
+    """The loss is that of the decoder and the encoder's entropy with the bound in place of log p(z)."""
+    given = {"x": np.random.default_rng(5).standard_normal((ROWS, 4))}
+    found = results(PRIOR, "loss_model", given)
+    agree(found)
+    assert all(np.abs(value).max() > 0 for name, value in found["pyro"].items() if name.endswith("weight"))
+    agree(results(PRIOR, "elbo", given, particles=3))
+    agree(results(PRIOR, "sample", {}))
+    names = {function.name for function in both(PRIOR)["pyro"].module.functions}
+    assert "log_weights" not in names
+    assert {"elbo", "encode", "decode", "sample"} <= names
+
+
+def test_importance_weights_with_a_bound_inside_are_refused() -> None:
+    with pytest.raises(UnsupportedError, match="importance-weighted bound over the diffusion 'z'"):
+        compile_spec({**PRIOR, "objective": "iwae(particles=5)"}).module  # noqa: B018
+
+
+def test_a_sampler_of_energies_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="the sampler 'langevin' of a diffusion"):
+        compile_spec(spec("Diffusion(denoiser)", evaluate={"sampler": "langevin()"})).module  # noqa: B018
