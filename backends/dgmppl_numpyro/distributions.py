@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -103,7 +103,7 @@ class Composed(dist.Distribution):  # type: ignore[misc]
         noise: entry -> kind and event shape of the random numbers that a draw takes.
     """
 
-    arg_constraints = {}  # noqa: RUF012
+    arg_constraints: ClassVar[Mapping[str, Any]] = {}
     pytree_aux_fields = ("score", "draw", "noise", "_support", "reparameterized")
 
     def __init__(

@@ -50,7 +50,7 @@ def steps(keys: Array, count: int) -> Array:
 
 def batch(noise: Array, rank: int) -> tuple[int, ...]:
     """The batch axes of an entry of noise whose event has `rank` axes."""
-    return noise.shape[: noise.ndim - rank]
+    return tuple(noise.shape[: noise.ndim - rank])
 
 
 def library(distribution: Any, keys: Array, event: tuple[int, ...]) -> Array:

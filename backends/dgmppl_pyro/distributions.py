@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -71,9 +71,10 @@ class Composed(TorchDistribution):  # type: ignore[misc]
         score: value [.., *event] -> log p [..], nats.
         draw: random numbers by entry -> a sample.
         noise: entry -> kind and event shape of the random numbers that a draw takes.
+        like: a tensor of the dtype and on the device of those numbers; torch's default where None.
     """
 
-    arg_constraints = {}  # noqa: RUF012
+    arg_constraints: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(
         self,
@@ -85,9 +86,10 @@ class Composed(TorchDistribution):  # type: ignore[misc]
         *,
         reparameterized: bool = False,
         batch_shape: tuple[int, ...] = (),
+        like: Tensor | None = None,
     ) -> None:
         """Args: see the attributes; `support` is the constraint on an event."""
-        self.score, self.draw, self.noise = score, draw, noise
+        self.score, self.draw, self.noise, self.like = score, draw, noise, like
         self._support, self.has_rsample = support, reparameterized
         super().__init__(torch.Size(batch_shape), torch.Size(event_shape), validate_args=False)
 
@@ -107,6 +109,7 @@ class Composed(TorchDistribution):  # type: ignore[misc]
             self._support,
             reparameterized=self.has_rsample,
             batch_shape=tuple(batch_shape),
+            like=self.like,
         )
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -120,7 +123,8 @@ class Composed(TorchDistribution):  # type: ignore[misc]
         entries = {
             name: (kind, batch if kind == "library" else (*batch, *shape)) for name, (kind, shape) in self.noise.items()
         }
-        value = self.draw(draws.standard(entries, None, {}))
+        dtype, device = (None, None) if self.like is None else (self.like.dtype, self.like.device)
+        value = self.draw(draws.standard(entries, None, {}, dtype, device))
         return value.expand(torch.broadcast_shapes(value.shape, batch + tuple(self.event_shape)))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:

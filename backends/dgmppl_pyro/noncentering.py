@@ -48,11 +48,13 @@ class NonCentered:
         samples = [line for line in self._body if isinstance(line, Sample)]
         self._variables = {line.site: places.get(line.span, line.site) if line.span else line.site for line in samples}
         sample = next((line for line in samples if self._variables[line.site] == name), None)
-        if sample is None or not {"loc", "scale"} <= {parameter for parameter, _ in sample.density.parameters}:
+        density = None if sample is None else sample.density
+        located = isinstance(density, DensityValue) and {"loc", "scale"} <= {name for name, _ in density.parameters}
+        if sample is None or not isinstance(density, DensityValue) or not located:
             span = declared[name].span if name in declared else None
             message = f"reparameterize=[{name}] needs a prior with a location and a scale, such as Normal(loc, scale)"
             raise UnsupportedError([Diagnostic("not-lowered", message, span)])
-        self._sample, self._density = sample, sample.density
+        self._sample, self._density = sample, density
 
     def __call__(self, noise: Tensor, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The value x of e, and the sum of log scale over its elements (nats).
@@ -72,8 +74,7 @@ class NonCentered:
         return loc + scale * noise, scale.log().expand_as(noise).sum()
 
     def _parameter(self, name: str) -> Value:
-        density: DensityValue = self._density
-        return dict(density.parameters)[name]
+        return dict(self._density.parameters)[name]
 
     def _evaluate(self, value: Value, environment: Mapping[str, Any]) -> Any:
         match value:

@@ -20,7 +20,7 @@ LogDensity = Callable[..., Tensor]
 Transition = Callable[[Tensor, tuple[Tensor, ...]], Tensor]
 
 # Annealed chains draw each transition's step size log-uniformly between these, so that some fit every temperature.
-SMALLEST, LARGEST = 0.01, 1.0
+SMALLEST, LARGEST = 0.03, 1.0
 
 
 # ---- continuous events ----------------------------------------------------------------------------------------------

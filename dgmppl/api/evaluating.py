@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dgmppl.api.inputs import Batch, of_part
 from dgmppl.data import DataSet
+from dgmppl.errors import RunError
 from dgmppl.results.evaluation import Score
 
 if TYPE_CHECKING:
@@ -40,9 +41,21 @@ def _scores(fit: Fit, batch: Batch) -> list[Score]:
     has = fit.program.compiled.executable.has
     if has("log_prob"):
         return [fit.score_batch(batch)]
+    if fit.draws is None and fit.queries.unnormalized:
+        return _estimated(fit, batch)
     if fit.draws is None and has("elbo"):
         scores = [fit.queries.elbo(fit.parameters, batch, _PARTICLES, seed=0)]
         if has("log_weights"):
             scores.append(fit.queries.iwae(fit.parameters, batch, _PARTICLES, seed=0))
+        if has("ode_log_prob"):
+            scores.append(fit.queries.ode_log_prob(fit.parameters, batch))
         return scores
     return []
+
+
+def _estimated(fit: Fit, batch: Batch) -> list[Score]:
+    """The density with an estimated log Z; nothing where log Z cannot be estimated, for `log_prob` says why."""
+    try:
+        return [fit.queries.estimated(fit.parameters, batch, _PARTICLES, seed=0)]
+    except RunError:
+        return []

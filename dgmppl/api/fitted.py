@@ -126,11 +126,15 @@ class Fit:
     def score(self, x: Any = None, particles: int = 100, seed: int = 0) -> Score:
         """The best density that the model has, with its status: exact, or the importance-weighted bound.
 
+        Where log Z is not known it is estimated, as `evaluate: {log_z: ...}` says; its error is `log_z_error`.
+
         Raises:
             RunError: the model has neither, with the reason.
         """
         batch = self.batch(x, seed=seed)
-        if self.draws is not None or not self.program.compiled.executable.has("log_weights"):
+        if self.draws is None and self.queries.unnormalized:
+            return self.queries.estimated(self.parameters, batch, particles, seed)
+        if self.draws is not None or self.program.compiled.executable.has("log_prob"):
             return self.score_batch(batch)
         return self.queries.best(self.parameters, batch, particles, seed)
 

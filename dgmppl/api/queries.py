@@ -5,6 +5,7 @@ A question that a model has no answer to is refused with the reason that the der
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -18,7 +19,9 @@ from dgmppl.backend import Arrays, Executable
 from dgmppl.compiler import Compilation
 from dgmppl.errors import RunError
 from dgmppl.ir.program import Program
+from dgmppl.objectives.algebra import LogNormalizer, walk
 from dgmppl.results.evaluation import Score, chunks, log_mean_exp
+from dgmppl.results.partition import LogZ, log_normalizer
 
 Array: TypeAlias = NDArray[Any]
 
@@ -53,7 +56,10 @@ class Queries:
             return
         known = self.compiled.derivation.capabilities.get(capability)
         reason = f": {known.why}" if known is not None else ""
-        instead = "; ask for elbo or iwae" if function == "log_prob" and self.executable.has("elbo") else ""
+        bounds = " or ".join(
+            name for name, needed in (("elbo", "elbo"), ("iwae", "log_weights")) if self.executable.has(needed)
+        )
+        instead = f"; ask for {bounds}" if bounds and function in {"log_prob", "log_weights"} else ""
         raise RunError(f"{self.program.name} has no {question}{reason}{instead}")
 
     def log_prob(self, values: Arrays, batch: Batch) -> Score:
@@ -92,11 +98,54 @@ class Queries:
         why = "a lower bound on log p in expectation, tighter with more particles"
         return stated(Score(bound, "iwae", "bound", particles, why), self.program, batch)
 
+    def ode_log_prob(self, values: Arrays, batch: Batch) -> Score:
+        """Log p of each datum under the probability-flow ODE of a diffusion, nats: exact to the solver's tolerance."""
+        self.require("ode_log_prob", "log_prob", "density of a probability-flow ODE")
+        density = self._by_rows(
+            batch, 1, lambda part: self.executable.call("ode_log_prob", values, part.arrays, rows=part.rows)["value"]
+        )
+        why = "the probability-flow ODE's own density, which is not that of the reverse chain"
+        score = Score(density + log_abs_det(self.program, batch), "ode_log_prob", "exact", why=why)
+        return stated(score, self.program, batch)
+
+    @property
+    def unnormalized(self) -> tuple[str, ...]:
+        """The sites whose log Z the model's density lacks."""
+        likelihood = self.compiled.derivation.objective.likelihood
+        nodes = () if likelihood is None else walk(likelihood)
+        return tuple(dict.fromkeys(node.site for node in nodes if isinstance(node, LogNormalizer)))
+
+    def log_z(self, values: Arrays, seed: int) -> tuple[LogZ, ...]:
+        """log Z of every unnormalized site, each with its standard error."""
+        return tuple(
+            log_normalizer(self.program, self.executable, values, site, seed + number)
+            for number, site in enumerate(self.unnormalized)
+        )
+
+    def estimated(self, values: Arrays, batch: Batch, particles: int, seed: int) -> Score:
+        """log p of each datum with an estimate of log Z, whose error all data share, nats."""
+        exact = self.executable.has("log_unnormalized")
+        found = self.log_z(values, seed)
+
+        def call(part: Batch) -> Array:
+            name = "log_unnormalized" if exact else "unnormalized_log_weights"
+            drawn = self.executable.call(name, values, part.arrays, seed=seed, particles=particles, rows=part.rows)
+            return drawn["value"] if exact else log_mean_exp(drawn["value"])
+
+        density = self._by_rows(batch, 1 if exact else particles, call) + log_abs_det(self.program, batch)
+        error = math.sqrt(sum(one.standard_error**2 for one in found))
+        kind, why = "log_prob" if exact else "iwae", "; ".join(map(str, found))
+        value = density - sum(one.value for one in found)
+        score = Score(value, kind, "estimate", 1 if exact else particles, why, log_z_error=error)
+        return stated(score, self.program, batch)
+
     def best(self, values: Arrays, batch: Batch, particles: int, seed: int) -> Score:
-        """The tightest density that the model has: exact where it exists, else the importance-weighted bound."""
+        """The tightest density that the model has: exact, else the importance-weighted bound, else the plain one."""
         if self.executable.has("log_prob"):
             return self.log_prob(values, batch)
-        return self.iwae(values, batch, particles, seed)
+        if self.executable.has("log_weights"):
+            return self.iwae(values, batch, particles, seed)
+        return self.elbo(values, batch, particles, seed)
 
     def _by_rows(self, batch: Batch, particles: int, call: Callable[[Batch], Array]) -> Array:
         elements = sum(

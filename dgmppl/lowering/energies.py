@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from dgmppl.ir.densities import Unnormalized
 from dgmppl.ir.expressions import Call, Expression, Literal
-from dgmppl.ir.kernel import Define, Function, Gradient, Group, Return, StateEntry, Var
+from dgmppl.ir.kernel import Function, Gradient, Group, Return, StateEntry, Var
 from dgmppl.ir.option_calls import bind
 from dgmppl.ir.options import LOG_Z
 from dgmppl.ir.parameters import Initializer, ParameterSpec
-from dgmppl.ir.program import Program, Role, Site
+from dgmppl.ir.program import Program, Site
 from dgmppl.ir.types import REAL, Dtype
 from dgmppl.lowering.calls import as_real
 from dgmppl.lowering.densities import draw, log_prob
@@ -24,7 +24,7 @@ from dgmppl.lowering.densities.unnormalized import (
     unit_probabilities,
 )
 from dgmppl.lowering.expressions import lookup
-from dgmppl.lowering.layout import PARTICLES, Lowered, combine, negative, number, op, raise_rank, reduce_event
+from dgmppl.lowering.layout import PARTICLES, Lowered, combine, negative, number, op, reduce_event
 from dgmppl.lowering.scope import Scope, unsupported
 from dgmppl.lowering.spectral import initial_directions
 from dgmppl.lowering.transitions import anneal, run_chain

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dgmppl.ir.densities import Deterministic, DiffusionChain, Elementary, FlatPrior, Implicit, MarkovChain, Pushforward, Unnormalized
+from dgmppl.ir.densities import (
+    Deterministic,
+    DiffusionChain,
+    Elementary,
+    FlatPrior,
+    Implicit,
+    MarkovChain,
+    Pushforward,
+    Unnormalized,
+)
 from dgmppl.ir.kernel import (
     FLAT,
     Define,
@@ -127,11 +136,7 @@ def _statement(scope: Scope, site: Site, marginal: LogSum | LogIntegral | None) 
     if isinstance(site.density, Implicit):
         scope.statements.append(Delta(site.name, draw(scope, site).value))
         return
-    if isinstance(site.density, Elementary):
-        density, like = density_of(scope, site)
-        axes = like.axes
-    else:
-        density, axes = function_density(scope, site, marginal), frozenset[str]()
+    density, axes = _sampled(scope, site, marginal)
     observed = site.role is Role.OBSERVED and site.section == "model"
     column = scope.program.columns.get(site.name)
     mask = column is not None and column.missing
@@ -152,6 +157,16 @@ def _statement(scope: Scope, site: Site, marginal: LogSum | LogIntegral | None) 
     )
     if variable is not None:
         scope.bind(site.name, Lowered(Var(variable), site.typed.shape, True, site.typed.dtype, axes))
+
+
+def _sampled(
+    scope: Scope, site: Site, marginal: LogSum | LogIntegral | None
+) -> tuple[DensityValue | FunctionDensity, frozenset[str]]:
+    """What a sample statement draws from, and the enumerated latents that a draw varies over."""
+    if isinstance(site.density, Elementary):
+        density, like = density_of(scope, site)
+        return density, like.axes
+    return function_density(scope, site, marginal), frozenset()
 
 
 def function_density(scope: Scope, site: Site, marginal: LogSum | LogIntegral | None) -> FunctionDensity:

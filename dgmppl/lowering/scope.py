@@ -48,7 +48,7 @@ class Frame:
         statements: the body so far.
         values: what each site's value is.
         calls: outputs of network calls by their inputs.
-        preimages: by the site of the image.
+        preimages: by section and site of the image.
         clock: how positions in time are read; None outside chains.
         element: what a causal network gives for the present element, where elements are drawn one by one.
     """
@@ -56,7 +56,7 @@ class Frame:
     statements: list[Statement] = field(default_factory=list)
     values: dict[str, Lowered] = field(default_factory=dict)
     calls: dict[tuple[object, ...], tuple[Lowered, ...]] = field(default_factory=dict)
-    preimages: dict[str, Preimage] = field(default_factory=dict)
+    preimages: dict[tuple[str, str], Preimage] = field(default_factory=dict)
     clock: Clock | None = None
     element: Callable[[Scope, Apply], tuple[Lowered, ...]] | None = None
 
@@ -103,6 +103,8 @@ class Scope:
         self.used_groups: dict[str, str] = {}
         self.replaced: dict[str, str] = {}
         self._names: set[str] = set(RESERVED)
+        # A library program's arguments are called like their columns, whatever its local functions compute.
+        self._arguments = {name: self.fresh(name) for name in program.columns} if library else {}
 
     @property
     def statements(self) -> list[Statement]:
@@ -224,7 +226,7 @@ class Scope:
     def column(self, name: str, kind: TensorType) -> Lowered:
         """A data column of the batch."""
         if name not in self.columns:
-            self.columns[name] = self.fresh(name.replace(".", "_"))
+            self.columns[name] = self._arguments.get(name) or self.fresh(name)
         if kind.plate is not None and kind.plate != "data":
             shape = (len(self.program.levels[kind.plate]), *kind.shape)
             return Lowered(Var(self.columns[name]), shape, False, kind.dtype)
@@ -244,13 +246,13 @@ class Scope:
         """Keeps a network call's outputs."""
         self.frame.calls[key] = outputs
 
-    def preimage(self, site: str) -> Preimage | None:
-        """What the drawn value of a site came from, or None."""
-        return self.frame.preimages.get(site)
+    def preimage(self, section: str, site: str) -> Preimage | None:
+        """What the drawn value of a site came from, or None; a guide's draw says nothing of the model's bijection."""
+        return self.frame.preimages.get((section, site))
 
-    def keep_preimage(self, site: str, preimage: Preimage) -> None:
-        """Keeps what a drawn value came from."""
-        self.frame.preimages[site] = preimage
+    def keep_preimage(self, section: str, site: str, preimage: Preimage) -> None:
+        """Remembers what a drawn value came from."""
+        self.frame.preimages[section, site] = preimage
 
     def random(self, name: str, kind: str, shape: tuple[int, ...], plate: str | None = "data") -> Lowered:
         """The random numbers of a draw, registered under a name; one step's part of them inside a chain."""

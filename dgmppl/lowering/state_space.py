@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from dgmppl.ir.densities import Density, Elementary, MarkovChain
 from dgmppl.ir.kernel import Value
 from dgmppl.ir.program import Site
-from dgmppl.ir.types import Shape
+from dgmppl.ir.types import Dtype, Shape
 from dgmppl.lowering.clocks import Moment, Parallel
 from dgmppl.lowering.densities import density_value
 from dgmppl.lowering.densities.chains import clocked, first_general
 from dgmppl.lowering.densities.forms import Variable
 from dgmppl.lowering.gaussian import affine, joined
 from dgmppl.lowering.hidden_markov import lookup_outside
-from dgmppl.lowering.layout import POINTS, Lowered, flat, op, raise_rank, reshaped
+from dgmppl.lowering.layout import POINTS, Lowered, combine, flat, op, raise_rank, reshaped
 from dgmppl.lowering.scope import Scope, unsupported
 from dgmppl.objectives.algebra import LogIntegral
 
@@ -65,11 +65,10 @@ def state_space(scope: Scope, term: LogIntegral) -> StateSpace:
         moved, spread = moments(scope, chain.transition, step)
         offset, loading = affine(scope, scope.assign(f"{site.name}_mean", moved), f"{site.name}_", step.kind.size)
     readers = [_reading(scope, site, points, scope.program.by_name[name]) for name in term.children]
-    value, at, matrix, variance, observed = (
-        [reader[place] for reader in readers if reader[place] is not None] for place in range(5)
-    )
+    value, at, matrix, variance = ([reader[place] for reader in readers] for place in range(4))
+    masks = [_observed(scope, scope.program.by_name[name]) for name in term.children]
     parts = [joined(value), mean, covariance, loading, offset, spread, _rows(matrix), joined(at), joined(variance)]
-    return StateSpace((*parts, *([joined(observed)] if observed else [])))
+    return StateSpace((*parts, *([_mask(masks, value)] if any(mask is not None for mask in masks) else [])))
 
 
 def moments(scope: Scope, density: Density, variable: Variable, *, diagonal: bool = False) -> tuple[Lowered, Lowered]:
@@ -115,10 +114,8 @@ def _points(scope: Scope, site: Site, shape: Shape) -> Lowered:
     return scope.assign("points", reshaped(basis, shape))
 
 
-def _reading(
-    scope: Scope, hidden: Site, points: Lowered, site: Site
-) -> tuple[Lowered, Lowered, Lowered, Lowered, Lowered | None]:
-    """y [.., T, D], c, H, r of one series that reads the chain, and where its entries are observed."""
+def _reading(scope: Scope, hidden: Site, points: Lowered, site: Site) -> tuple[Lowered, Lowered, Lowered, Lowered]:
+    """y [.., T, D], c, H, r of one series that reads the chain."""
     chain = site.density
     if not isinstance(chain, MarkovChain) or chain.initial or first_general(chain):
         raise unsupported(f"the series {site.name!r}, which reads more than one step,", site.span)
@@ -130,15 +127,25 @@ def _reading(
         mean, variance = moments(scope, chain.transition, step, diagonal=True)
         size = Variable.of(hidden).shaped(hidden.typed.shape[1:]).kind.size
         offset, loading = affine(scope, scope.assign(f"{site.name}_mean", mean), f"{site.name}_", size)
-        observed = _observed(scope, clock, site)
-    return value, offset, loading, variance, observed
+    return value, offset, loading, variance
 
 
-def _observed(scope: Scope, clock: Parallel, site: Site) -> Lowered | None:
+def _observed(scope: Scope, site: Site) -> Lowered | None:
+    """Where a series' entries are observed, [.., T, D]; None where all are."""
     column = scope.program.columns.get(site.name)
     if column is None or not column.missing:
         return None
-    return flat(clock.at(scope, scope.mask(site.name), 0))
+    mask = scope.mask(site.name)
+    return flat(Lowered(mask.value, mask.shape[1:], True, mask.dtype))
+
+
+def _mask(masks: list[Lowered | None], values: list[Lowered]) -> Lowered:
+    """The masks of all series, one after the other; true where a series lacks nothing."""
+    whole = [
+        combine("eq", value, value, dtype=Dtype.BOOLEAN) if mask is None else mask
+        for mask, value in zip(masks, values, strict=True)
+    ]
+    return joined(whole)
 
 
 def _rows(parts: list[Lowered]) -> Lowered:

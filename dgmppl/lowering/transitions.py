@@ -36,7 +36,7 @@ from dgmppl.lowering.scope import Scope, unsupported
 # Transitions from the chain's start to a sample, where the site's own sampler does not say.
 SAMPLE_STEPS = 200
 # Leapfrog steps of one transition of annealed importance sampling on real support.
-ANNEALED_LEAPFROG = 5
+ANNEALED_LEAPFROG = 10
 
 Settings = Mapping[str, Any]
 

@@ -31,6 +31,7 @@ class Score:
         why: in words.
         dimensions: D of a datum all of whose elements are discrete in the data's own units, dequantized ones among
             them; the mean over the rows where some entries are missing. None where an element is continuous.
+        log_z_error: the standard error of an estimated log Z, nats, which every value shares; None where none is.
     """
 
     values: Array
@@ -39,6 +40,7 @@ class Score:
     particles: int = 1
     why: str = ""
     dimensions: float | None = None
+    log_z_error: float | None = None
 
     @property
     def mean(self) -> float:
@@ -65,6 +67,8 @@ class Score:
             "standard_error": None if math.isnan(error) else error, "unit": "nats per datum",
             "rows": int(self.values.size), "particles": self.particles, "why": self.why,
         }  # fmt: skip
+        if self.log_z_error is not None:
+            facts["log_z_standard_error"] = self.log_z_error
         if self.dimensions is not None:
             scale = self.dimensions * math.log(2.0)
             facts["bits_per_dim"] = self.bits_per_dim

@@ -138,7 +138,7 @@ def test_every_function_is_equal_on_both_backends(name: str) -> None:
             np.testing.assert_allclose(value, found[1][key], rtol=1e-9, atol=1e-9)
 
 
-# ---- Gaussian data: closed forms ---------------------------------------------------------------------------------------
+# ---- Gaussian data: closed forms ------------------------------------------------------------------------------------
 
 SMOOTHING = 0.4
 
@@ -232,7 +232,7 @@ def test_noise_contrast_recovers_the_log_normalizer_of_a_gaussian() -> None:
     assert error < 0.05
 
 
-# ---- machines with few units -------------------------------------------------------------------------------------------
+# ---- machines with few units ----------------------------------------------------------------------------------------
 
 
 def bits(count: int) -> np.ndarray:
@@ -269,7 +269,7 @@ def test_free_energy_and_hidden_probabilities_are_those_of_enumeration(backend: 
 
 
 def test_the_expected_gradient_of_contrastive_divergence_tends_to_the_exact_one() -> None:
-    """Twenty units, fourteen visible and six hidden; the bias falls with the chain's length, at last below the noise."""
+    """Twenty units, fourteen visible and six hidden; the bias falls with the chain's length to below the noise."""
     visible, hidden, rows = 14, 6, 20_000
     biases, errors = [], []
     for steps in (1, 5, 40):
@@ -290,11 +290,11 @@ def test_the_expected_gradient_of_contrastive_divergence_tends_to_the_exact_one(
     assert biases[2] < 4 * errors[2]
 
 
-# ---- energies as priors ------------------------------------------------------------------------------------------------
+# ---- energies as priors ---------------------------------------------------------------------------------------------
 
 
 def test_encoder_and_decoder_follow_the_exact_bound() -> None:
-    """exp(-E) N(z; 0, 1) with E = 1.5 z^2 is N(0, 1/2) up to Z = 1/2; a mixture of two equal normals says it exactly."""
+    """exp(-E) N(z; 0, 1) with E = 1.5 z^2 is N(0, 1/4) up to Z = 1/2, which a mixture of equals says exactly."""
     energy = compile_spec(latent("Energy(1.5 * sum(square(z)), base=Normal(0, 1), shape=1)"))
     exact = compile_spec(latent("Mixture(Normal, weights=[0.5, 0.5], loc=[[0, 0]], scale=[[0.5, 0.5]])"))
     values, batch = start(energy), rows_of(energy, ROWS)
@@ -329,7 +329,7 @@ def test_the_energys_gradient_is_contrastive() -> None:
     assert abs(found - (np.mean(z**2) - variance)) < 4 * error
 
 
-# ---- chains in the run's state -----------------------------------------------------------------------------------------
+# ---- chains in the run's state --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -357,7 +357,7 @@ def test_persistent_chains_go_on_between_steps_and_after_a_restart(backend: str)
         assert not np.array_equal(value, whole.state()[name])
 
 
-# ---- what is refused ---------------------------------------------------------------------------------------------------
+# ---- what is refused ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

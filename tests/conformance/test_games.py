@@ -413,6 +413,77 @@ def test_the_gradient_of_a_joint_critic_is_by_everything_that_is_swapped() -> No
         assert loss - without == pytest.approx(expected, rel=1e-9)
 
 
+# ---- spectral normalization -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_power_iteration_finds_the_largest_singular_values(backend: str) -> None:
+    compiled = compile_spec({**SMALL, "objective": "adversarial(x, divergence=hinge, penalty=spectral)"}, backend)
+    values, generator = start(compiled), np.random.default_rng(0)
+    first, last = (values[f"judge.layers.{number}.weight"] for number in (0, 1))
+    directions = {"layers.0.weight": generator.normal(size=4), "layers.1.weight": generator.normal(size=1)}
+    x = generator.normal(size=(5, 2))
+    hidden = np.tanh(x @ first.T / np.linalg.norm(first, 2) + values["judge.layers.0.bias"])
+    expected = hidden @ last[0] / np.linalg.norm(last, 2) + values["judge.layers.1.bias"]
+    normalized = {"pyro": _normalized_on_torch, "numpyro": _normalized_on_jax}[backend]
+    np.testing.assert_allclose(normalized(compiled, values, directions, x), expected, rtol=1e-10)
+
+
+def _normalized_on_torch(compiled: Compilation, values: Any, directions: Any, x: Any) -> Any:
+    import torch
+
+    from dgmppl_pyro.critics import spectral
+
+    judge = compiled.executable.namespace.NETWORKS["judge"]().double()
+    judge.load_state_dict({name: torch.as_tensor(values[f"judge.{name}"]) for name in judge.state_dict()})
+    vectors = {name: torch.as_tensor(vector) for name, vector in directions.items()}
+    for _ in range(200):
+        network, vectors = spectral(judge, vectors)
+    return network(torch.as_tensor(x)).detach().numpy()
+
+
+def _normalized_on_jax(compiled: Compilation, values: Any, directions: Any, x: Any) -> Any:
+    import equinox as eqx
+    import jax
+
+    from dgmppl_numpyro.critics import spectral
+
+    names = [f"judge.layers.{number}.{kind}" for number in (0, 1) for kind in ("weight", "bias")]
+    with jax.enable_x64(True):
+        judge = eqx.tree_at(
+            lambda tree: [getattr(layer, kind) for layer in tree.layers for kind in ("weight", "bias")],
+            compiled.executable.namespace.NETWORKS["judge"](),
+            [jax.numpy.asarray(values[name]) for name in names],
+        )
+        vectors = {name: jax.numpy.asarray(vector) for name, vector in directions.items()}
+        for _ in range(200):
+            network, vectors = spectral(judge, vectors)
+        return np.asarray(network(jax.numpy.asarray(x)))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_critic_carries_its_weights_directions_on(backend: str) -> None:
+    compiled = compile_spec(
+        {**SMALL, "objective": "adversarial(x, divergence=hinge, penalty=spectral)"}, backend=backend
+    )
+    assert [player for player, _, _ in compiled.module.players] == ["critic", "model"]
+    batch = rows_of(compiled, 32)
+    rows = np.random.default_rng(0).integers(0, 32, (6, 8))
+    whole = _trainer(compiled, batch)
+    begun = {name: value for name, value in whole.state().items() if name.endswith("direction")}
+    assert len(begun) == 2
+    whole.advance(rows[:3])
+    state = whole.state()
+    moved = {name: state[name] for name in begun}
+    assert any(not np.allclose(moved[name], value) for name, value in begun.items())
+    assert all(np.linalg.norm(value) == pytest.approx(1.0) for value in moved.values())
+    whole.advance(rows[3:])
+    resumed = _trainer(compiled, batch)
+    resumed.restore(state)
+    resumed.advance(rows[3:])
+    assert all(np.array_equal(value, resumed.state()[name]) for name, value in whole.state().items())
+
+
 # ---- training -------------------------------------------------------------------------------------------------------
 
 

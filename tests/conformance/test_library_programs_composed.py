@@ -170,12 +170,10 @@ def test_the_librarys_svi_moves_the_parameters(key: str, backend: str) -> None:
     values = start(one, jitter=0.1)
     model, guide = one.executable.library_model(values), one.executable.library_guide(values) or nothing
     if backend == "pyro":
-        program = one.executable.namespace.Program()
-        guide = getattr(program, "guide", nothing)
-        svi = pyro.infer.SVI(program.model, guide, pyro.optim.Adam({"lr": 1e-2}), pyro.infer.Trace_ELBO())
-        before = [parameter.detach().clone() for parameter in program.model.parameters()]
+        svi = pyro.infer.SVI(model, guide, pyro.optim.Adam({"lr": 1e-2}), pyro.infer.Trace_ELBO())
+        before = [parameter.detach().clone() for parameter in model.parameters()]
         losses = [svi.step(**tensors(batch)) for _ in range(3)]
-        after = list(program.model.parameters())
+        after = list(model.parameters())
         assert all((a != b).any() for a, b in zip(after, before, strict=True))
     else:
         svi = numpyro.infer.SVI(model, guide, optax.adam(1e-2), numpyro.infer.Trace_ELBO())
@@ -282,10 +280,12 @@ def test_a_decoder_that_does_not_read_the_latent_is_a_factorization(backend: str
     plain = FACTORIZED | {"data": {"x": {"shape": [4], "support": "binary"}}, "networks": {"net": "made([6])"}}
     alone, one, batch = both(plain)[backend], compiled("sequential-decoder")[backend], data(VAE)
     values = start(one, jitter=0.4)
-    context = [name for name in values if name.startswith("decoder.") and "context" in name]
-    assert context
-    values |= {name: np.zeros_like(values[name]) for name in context}
-    own = {name: values[name.replace("net.", "decoder.", 1)] for name in start(alone)}
+    own = {}
+    for name, value in start(alone).items():
+        written = name.replace("net.", "decoder.", 1)
+        own[name] = values[written][..., : value.shape[-1]]
+        values[written][..., value.shape[-1] :] = 0.0  # the columns that read z
+    assert any(value.size < values[name.replace("net.", "decoder.", 1)].size for name, value in own.items())
     found, drawn = weights(one, values, batch)
     log_p = alone.executable.call("log_prob", own, batch)["value"]
     guide = one.executable.library_guide(values)
@@ -297,8 +297,12 @@ def test_a_decoder_that_does_not_read_the_latent_is_a_factorization(backend: str
 
 
 @backends
-def test_a_chain_of_one_step_is_a_static_model(backend: str) -> None:
-    short = CHAIN | {"data": {"x": {"shape": [1, 2], "support": "real"}}}
+def test_a_chain_that_forgets_is_a_static_model_at_every_step(backend: str) -> None:
+    forgetful = CHAIN | {
+        "model": CHAIN["model"] | {"z[t]": "Normal(0 * z[t-1], 1)"},
+        "networks": {"look": "mlp([5])", "first": "linear()"},
+        "guide": {"z[0]": "Normal(**first(x[0]))", "z[t]": "Normal(**first(x[t]))"},
+    }
     static = spec(
         "real",
         [2],
@@ -306,17 +310,19 @@ def test_a_chain_of_one_step_is_a_static_model(backend: str) -> None:
         networks={"look": "mlp([5])", "first": "linear()"},
         guide={"z": "Normal(**first(x))"},
     )
-    chain, plain = both(short)[backend], both(static)[backend]
-    values = start(plain, jitter=0.4)
-    batch = data(static)
-    function = plain.module.function("log_weights")
+    chain, plain = both(forgetful)[backend], both(static)[backend]
+    values, batch = start(plain, jitter=0.4), data(CHAIN)
+    function = chain.module.function("log_weights")
     assert function is not None
-    noise = noise_for(function, ROWS, PARTICLES)
-    expected = plain.executable.call("log_weights", values, batch, noise=noise, particles=PARTICLES)["value"]
-    stepped = {"x": batch["x"][:, None]}
-    given = {"z": noise["z"][:, :, None]}
-    found = chain.executable.call("log_weights", at_start(chain, values), stepped, noise=given, particles=PARTICLES)
-    np.testing.assert_allclose(found["value"], expected, rtol=1e-9, atol=1e-9)
+    noise = noise_for(function, ROWS, PARTICLES)["z"]
+    found = chain.executable.call("log_weights", values, batch, noise={"z": noise}, particles=PARTICLES)["value"]
+    steps = [
+        plain.executable.call(
+            "log_weights", values, {"x": batch["x"][:, t]}, noise={"z": noise[:, :, t]}, particles=PARTICLES
+        )["value"]
+        for t in range(batch["x"].shape[1])
+    ]
+    np.testing.assert_allclose(found, np.sum(steps, 0), rtol=1e-9, atol=1e-9)
 
 
 # ---- everything at once ----------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def test_an_expression_is_refused(rest: str, code: str) -> None:
 FLOW = (
     "dgmppl: 1\ndata:\n  x: [[0.1, 1.0], [0.5, 2.0]]\nbijectors:\n{}\nmodel:\n  z: Normal(0, 1, shape=2)\n  x: f(z)\n"
 )
-DOUBLED = "\n".join(f"  {name}: [{before}, {before}]" for before, name in pairwise("abcdefghijklmnopqrstuvwxyz"))
+DOUBLED = "\n".join(f"  {name}: [{before}, {before}]" for before, name in pairwise("abcdeghijklmnopf"))
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,11 @@ DOUBLED = "\n".join(f"  {name}: [{before}, {before}]" for before, name in pairwi
     [
         "  f: repeat(9223372036854775807, [coupling(mlp([64]), spline()), permute()])",
         "  f: repeat(4294967296, [repeat(4294967296, [affine()]), reverse()])",
-        f"  a: affine()\n{DOUBLED}".replace("  z:", "  f: z\n  z:"),
+        f"  a: affine()\n{DOUBLED}",
     ],
 )
 def test_too_many_steps_are_refused_before_they_are_made(bijectors: str) -> None:
-    (problem,) = check(FLOW.format(bijectors))
-    assert problem.code == "expression-limits"
+    assert {problem.code for problem in check(FLOW.format(bijectors))} == {"expression-limits"}
 
 
 @pytest.mark.parametrize(("steps", "code"), [("[]", "not-a-bijector"), ("[nothing()]", "unknown-kind")])
@@ -81,9 +80,9 @@ def test_a_file_whose_name_no_file_can_have() -> None:
 
 
 def test_a_weight_has_numbers_as_parameters_of_its_prior() -> None:
-    text = DATA + "networks:\n  f: mlp([2], prior=Normal(0, {}))\nmodel:\n  z: Normal(0, 1)\n  x: Normal(f(z), 1)\n"
+    text = DATA + "  y: [1, 2, 3]\nnetworks:\n  f: mlp([2], prior=Normal(0, {}))\nmodel:\n  y: Normal(f(x), 1)\n"
     assert [problem.code for problem in check(text.format("[2, 3]"))] == ["bad-option"]
-    assert "Normal(0.0, 0.5)" in compile_spec(text.format("1 / 2")).source
+    assert compile_spec(text.format("1 / 2")).source.count("Normal(0.0, 0.5)") == XX
 
 
 def test_a_large_float_is_a_number() -> None:

@@ -282,7 +282,7 @@ def test_samplers_converge_to_the_exact_map_at_their_order(backend: str, sampler
     module, schedule = diffusion(backend), schedules.variance_exploding(0.1, 5.0)
     path, denoise = process(backend, schedule), exact(backend, schedule, "noise")
     start = np.array([[0.7, -1.3]])
-    end = transported(schedule, start, 1.0, 0.0)
+    end = transported(schedule, start * 5.0, 1.0, 0.0)
     alpha, sigma = levels(schedule, np.asarray(0.0))
     exactly = MEAN + alpha * VARIANCE * (end - alpha * MEAN) / (alpha**2 * VARIANCE + sigma**2)
     counts, errors = np.array([65, 129, 257, 513]), []

@@ -28,6 +28,7 @@ class PyroPrinter(ModulePrinter):
     scale = "poutine.scale"
     package = "dgmppl_pyro"
     leaf = "next({}.parameters())"
+    drawn_like = ("like=like",)
     constraints: ClassVar[Mapping[str, str]] = {
         "positive": "positive", "nonnegative": "positive", "unit": "unit_interval",
         "simplex": "simplex", "ordered": "ordered_vector", "positive_ordered": "positive_ordered_vector",

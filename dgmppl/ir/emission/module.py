@@ -60,6 +60,7 @@ class ModulePrinter(ABC):
         imports: name -> the line that imports it, in the order in which they are printed; "" starts a new group.
         package: the runtime package, of which the text imports `runtime`.
         leaf: template of a network's first array.
+        drawn_like: the argument that gives the draws of a composed density their dtype and device.
         constraints: support kind -> the library's constraint; a support that the library lacks is reached by the
             runtime's own bijection.
     """
@@ -73,9 +74,11 @@ class ModulePrinter(ABC):
     imports: ClassVar[Mapping[str, str]]
     package: ClassVar[str]
     leaf: ClassVar[str]
+    drawn_like: ClassVar[tuple[str, ...]] = ()
     constraints: ClassVar[Mapping[str, str]]
     runtime = (
-        "attention", "bijectors", "causal", "constraints", "convolutions", "critics", "densities", "derivatives", "diffusion", "distributions",
+        "attention", "bijectors", "causal", "constraints", "convolutions", "critics",
+        "densities", "derivatives", "diffusion", "distributions",
         "draws",
         "embedding", "kalman", "loops", "networks", "odes", "operations", "programs", "recursions", "recurrent",
         "registered", "residual", "samplers", "schedules",
@@ -379,7 +382,7 @@ class ModulePrinter(ABC):
         noise = ", ".join(f'"{name}": ("{kind}", {sequence(shape)})' for name, kind, shape in density.noise)
         arguments = [density.log_prob, density.draw, f"{{{noise}}}", sequence(density.shape)]
         arguments.append(self.support(density.support, len(density.shape)))
-        arguments += [f"reparameterized={density.reparameterized}"]
+        arguments += [f"reparameterized={density.reparameterized}", *self.drawn_like]
         instance = f"distributions.Composed({', '.join(arguments)})"
         mask = "" if statement.mask is None else f".mask({statement.mask})"
         given = "" if statement.observed is None else f", obs={statement.observed}"

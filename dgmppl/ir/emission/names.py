@@ -13,7 +13,8 @@ _LIBRARIES = (
     "SimpleNamespace", "Linear",
 )  # fmt: skip
 _RUNTIME = (
-    "attention", "bijectors", "causal", "constraints", "convolutions", "critics", "densities", "derivatives", "diffusion", "distributions",
+    "attention", "bijectors", "causal", "constraints", "convolutions", "critics",
+    "densities", "derivatives", "diffusion", "distributions",
     "draws",
     "embedding", "loops", "kalman", "networks", "odes", "operations", "programs", "recursions", "recurrent",
     "registered", "residual", "samplers", "schedules", "transport",

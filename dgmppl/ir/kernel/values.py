@@ -340,6 +340,6 @@ class Divergence(Node):
 
 Value: TypeAlias = (
     "Var | Number | Op | NetworkCall | NetworkStart | NetworkStep | LogProb | Draw | NoiseEntry | BijectorCall"
-    " | Velocity | WarmStart | Gradient | MarkovSampler | SpectralNorm | StateEntry | Noising | Denoising | NetworkLogPrior"
-    " | Divergence"
+    " | Velocity | WarmStart | Gradient | MarkovSampler | SpectralNorm | StateEntry"
+    " | Noising | Denoising | NetworkLogPrior | Divergence"
 )

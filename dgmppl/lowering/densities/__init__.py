@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dgmppl.errors import InternalError
+from dgmppl.ir.densities import Density
 from dgmppl.ir.program import Role, Site
 from dgmppl.lowering.calls import as_real
 from dgmppl.lowering.densities import (  # noqa: F401  (they register forms)
@@ -49,7 +50,7 @@ def draw(scope: Scope, site: Site, *, stop: bool = False) -> Lowered:
     return result
 
 
-def _density(site: Site) -> object:
+def _density(site: Site) -> Density:
     if site.density is None:
         raise InternalError(f"{site.name!r} has no density")
     return site.density

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dgmppl.errors import InternalError
 from dgmppl.ir.bijectors import BIJECTORS
-from dgmppl.ir.densities import Pushforward
+from dgmppl.ir.densities import Density, Pushforward
 from dgmppl.ir.kernel import Assign, BijectorCall, NoiseEntry, Value, Var
 from dgmppl.ir.program import Site
 from dgmppl.ir.types import Dtype
@@ -24,7 +24,7 @@ def _log_density(
     density: Pushforward, scope: Scope, variable: Variable, value: Lowered, *, stop: bool = False
 ) -> Lowered:
     base = _base(density, scope, variable)
-    known = scope.preimage(variable.name)
+    known = scope.preimage(variable.section, variable.name)
     if known is not None and known.image == value.value:
         scope.bind(base.name, known.base)
         log_p = log_density(_of(base), scope, Variable.of(base), known.base, stop=stop)
@@ -44,11 +44,11 @@ def _draw(density: Pushforward, scope: Scope, variable: Variable) -> Lowered:
     if not scope.scored:
         return _image(density, scope, variable, drawn, backwards=False, log_det=False)
     mapped, log_det = _mapped(density, scope, variable, drawn, variable.name, backwards=False)
-    scope.keep_preimage(variable.name, Preimage(mapped.value, drawn, log_det))
+    scope.keep_preimage(variable.section, variable.name, Preimage(mapped.value, drawn, log_det))
     return mapped
 
 
-def _of(site: Site) -> object:
+def _of(site: Site) -> Density:
     if site.density is None:
         raise InternalError(f"the base {site.name!r} has no density")
     return site.density

@@ -41,7 +41,7 @@ def flow_matching(state: State, request: Request) -> Share:
         weight=request.weight,
     )
     note = "Flow matching is a regression on velocities, not a divergence of densities; the likelihood is the ODE's."
-    notes = (note,)
+    notes: tuple[str, ...] = (note,)
     if coupling == "optimal_transport":
         notes += ("Pairs come from each batch's optimal transport plan: the target depends on the batch's size.",)
     return Share("regression", None, (Contribution("model", model_groups(state.structure), (term,)),), notes)
