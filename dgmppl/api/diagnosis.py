@@ -17,8 +17,9 @@ from dgmppl.api.inputs import row_wise
 from dgmppl.backend import Executable, Trainer
 from dgmppl.compiler import Compilation
 from dgmppl.errors import DgmpplError
+from dgmppl.ir.bijectors import BIJECTORS
 from dgmppl.ir.kernel import Function
-from dgmppl.lowering.factors import ASSERTION, Factor, factors_of, probe, single_loss, variables
+from dgmppl.lowering.factors import ASSERTION, Factor, factors_of, mapped, probe, single_loss, variables
 from dgmppl.source import Span, excerpt
 
 Array: TypeAlias = NDArray[Any]
@@ -101,7 +102,9 @@ class Replay:
         bad = [number for number in range(len(self.factors)) if not np.isfinite(found[str(number)]).all()]
         lines = [line for number in bad[:_SHOWN] for line in self._said(number, found)]
         first = next((name for name in variables(self.loss) if not np.isfinite(found[f"={name}"]).all()), None)
-        return [f"the first variable that is not finite is {first}", *lines] if bad and first else lines
+        if not bad or first is None:
+            return lines
+        return [f"the first variable that is not finite is {first}", *self._unsolved(first, found), *lines]
 
     def gradients_not_finite(self) -> list[str]:
         """The factors whose gradients are not finite; empty if all are."""
@@ -115,6 +118,18 @@ class Replay:
                 lines += self._said(number, found, f"{what} is not finite")
         return lines
 
+    def _unsolved(self, variable: str, found: Arrays) -> Iterator[str]:
+        """The differential equations behind a variable: one that is not solved within its tolerance is NaN as a whole."""
+        bijector = self.compiled.program.bijectors.get(mapped(self.loss).get(variable, ""))
+        if bijector is None or not np.isnan(found[f"={variable}"]).all():
+            return
+        for step in bijector.walk():
+            if BIJECTORS[step.kind].continuous:
+                options = ", ".join(f"{name}={value}" for name, value in step.options.items() if value is not None)
+                yield f"{_place(step.span)}{step.path}: the differential equation was not solved as {options}"
+                yield from () if step.span is None else excerpt(step.span)
+                yield "  fix: a larger rtol and atol, `precision: float64`, or a field that changes more slowly"
+
     def _parts(self) -> Arrays:
         """Every value: of the factors, of what they were computed from, of what was drawn."""
         return self.executable.call(
@@ -125,9 +140,8 @@ class Replay:
     def _said(self, number: int, found: Arrays, said: str = "") -> list[str]:
         """A factor: its place, its name, what is wrong with it, and the ranges of what it depends on."""
         factor, program = self.factors[number], self.compiled.program
-        place = "" if factor.span is None else f"{factor.span}: "
         names = [site.name for site in (*program.sites, *program.guide) if _within(factor.span, site.span)]
-        head = f"{place}{names[0] if names else program.name}: {said or self._value(factor, found[str(number)])}"
+        head = f"{_place(factor.span)}{names[0] if names else program.name}: {said or self._value(factor, found[str(number)])}"
         ranges = {name: found[f"{number}.{name}"] for name, _ in factor.parts if f"{number}.{name}" in found}
         ranges |= {name: found[f"={name}"] for name in factor.draws}
         ranges |= {f"{name} (data)": self.batch[name] for name in factor.columns}
@@ -149,6 +163,10 @@ class Replay:
             return said
         bad = np.flatnonzero(~np.isfinite(value).all(axis=tuple(range(value.ndim - 1))))
         return f"{said} in {len(bad)} of {len(self.numbers)} rows, first in row {self.numbers[bad[0]] + 1} of the data"
+
+
+def _place(span: Span | None) -> str:
+    return "" if span is None else f"{span}: "
 
 
 def _within(span: Span | None, site: Span | None) -> bool:

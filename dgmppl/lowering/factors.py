@@ -13,6 +13,7 @@ from dgmppl.ir.emission.constants import folded
 from dgmppl.ir.expressions import Node
 from dgmppl.ir.kernel import (
     Assign,
+    BijectorCall,
     Divergence,
     Draw,
     Function,
@@ -118,9 +119,16 @@ def _roots(statement: Statement) -> tuple[Node, ...]:
 
 
 def variables(loss: Function) -> list[str]:
-    """Variables that hold a draw, or what a network gave."""
-    given = [one for one in loss.body if isinstance(one, Assign) and isinstance(_bare(one.value), Draw | NetworkCall)]
+    """Variables that hold a draw, or what a network or a bijector gave."""
+    kinds = Draw | NetworkCall | BijectorCall
+    given = [one for one in loss.body if isinstance(one, Assign) and isinstance(_bare(one.value), kinds)]
     return [name for one in given for name in one.targets]
+
+
+def mapped(loss: Function) -> dict[str, str]:
+    """Variables that a bijector gave, each with its bijector."""
+    calls = [(one.targets, _bare(one.value)) for one in loss.body if isinstance(one, Assign)]
+    return {name: call.bijector for names, call in calls if isinstance(call, BijectorCall) for name in names}
 
 
 def _bare(value: Value) -> Value:

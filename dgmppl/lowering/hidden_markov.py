@@ -12,11 +12,12 @@ from dgmppl.ir.densities import MarkovChain
 from dgmppl.ir.kernel import Value
 from dgmppl.ir.program import Site
 from dgmppl.ir.types import Dtype
+from dgmppl.lowering.calls import as_real
 from dgmppl.lowering.clocks import Moment, Parallel
 from dgmppl.lowering.densities.chains import clocked, first_general
-from dgmppl.lowering.densities.forms import Variable, log_density
+from dgmppl.lowering.densities.forms import Variable, log_densities, log_density
 from dgmppl.lowering.expressions import lookup
-from dgmppl.lowering.layout import Lowered, combine, op
+from dgmppl.lowering.layout import Lowered, combine, op, reduce_event
 from dgmppl.lowering.scope import Scope, unsupported
 from dgmppl.objectives.algebra import LogDensity, LogSum, Sum
 
@@ -105,13 +106,25 @@ def _emission(scope: Scope, hidden: Site, states: Lowered, site: Site) -> Lowere
     clock = Parallel(chain.index, scope.frame, length, start, {(hidden.name, 0): states})
     with scope.within(clocked(scope, clock)):
         value = clock.at(scope, lookup_outside(scope, site.name), 0)
-        each = log_density(chain.transition, scope, Variable.of(site).shaped(site.typed.shape[1:]), value)
+        each = _present(scope, clock, site, chain, value)
     table = _last(each, hidden.name)
     if not start:
         return table
     count = hidden.typed.support.states
     lead = op("fill", value=0.0, shape=(start, count))
     return table.with_value(op("concat_broadcast", lead, table.value, axis=-2))
+
+
+def _present(scope: Scope, clock: Parallel, site: Site, chain: MarkovChain, value: Lowered) -> Lowered:
+    """log p of a step; entries that the data lack do not count."""
+    step, column = Variable.of(site).shaped(site.typed.shape[1:]), scope.program.columns.get(site.name)
+    if column is None or not column.missing:
+        return log_density(chain.transition, scope, step, value)
+    if first_general(chain):
+        raise unsupported(f"missing entries of {site.name!r}, whose steps read each other,", site.span)
+    each = log_densities(chain.transition, scope, step, value)
+    mask = clock.at(scope, scope.mask(site.name), 0)
+    return reduce_event(combine("mul", each, as_real(mask.with_value(mask.value, each.shape))), "sum")
 
 
 def lookup_outside(scope: Scope, name: str) -> Lowered:

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 from scipy.special import logsumexp
 
+from dgmppl.compiler import compile_spec
 from tests.support import BACKENDS, both, noise_for, start
 
 RNG = np.random.default_rng(0)
@@ -172,6 +173,32 @@ def test_a_scalar_level_and_two_series_that_read_it() -> None:
     exact = stats.multivariate_normal(mean, covariance).logpdf(np.concatenate([a[..., None], b], -1).reshape(3, -1))
     for result in call(spec, "log_prob", values, {"a": a, "b": b}).values():
         np.testing.assert_allclose(result, exact, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("spec", [HMM, STATE_SPACE], ids=lambda spec: str(spec["name"]))
+def test_missing_entries_drop_out_of_a_recursion(spec: Spec) -> None:
+    """A series without an entry is the marginal: the likelihood summed, or integrated, over that entry."""
+    y = RNG.standard_normal((3, *both(spec)["pyro"].program.columns["y"].shape))
+    holed = y.copy()
+    holed[1, 2] = np.nan
+    compiled = {backend: compile_spec(spec, backend=backend, bindings={"y": holed}) for backend in BACKENDS}
+    values = start(compiled["pyro"], jitter=0.4)
+    mask = ~np.isnan(holed)
+    results = {}
+    for backend in BACKENDS:
+        batch = {"y": np.nan_to_num(holed), "y.observed": mask}
+        results[backend] = compiled[backend].executable.call("log_prob", values, batch)["value"]
+    np.testing.assert_allclose(results["pyro"], results["numpyro"], rtol=1e-12)
+    whole = both(spec)["numpyro"].executable
+    np.testing.assert_allclose(results["pyro"][[0, 2]], whole.call("log_prob", values, {"y": y})["value"][[0, 2]])
+    grid = np.linspace(-12, 12, 241)
+    axes = [grid] * (y.ndim - 1)
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, *y.shape[2:])
+    filled = np.repeat(y[1][None], len(points), 0)
+    filled[:, 2] = points
+    log_p = whole.call("log_prob", values, {"y": filled})["value"]
+    step = (grid[1] - grid[0]) ** (y.ndim - 1)
+    assert results["pyro"][1] == pytest.approx(logsumexp(log_p) + np.log(step), abs=1e-6)
 
 
 # ---- observed series ------------------------------------------------------------------------------------------------

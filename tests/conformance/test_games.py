@@ -418,7 +418,8 @@ def test_the_gradient_of_a_joint_critic_is_by_everything_that_is_swapped() -> No
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_power_iteration_finds_the_largest_singular_values(backend: str) -> None:
-    compiled = compile_spec({**SMALL, "objective": "adversarial(x, divergence=hinge, penalty=spectral)"}, backend)
+    spec = {**SMALL, "objective": "adversarial(x, divergence=hinge, penalty=spectral)"}
+    compiled = compile_spec(spec, backend=backend)
     values, generator = start(compiled), np.random.default_rng(0)
     first, last = (values[f"judge.layers.{number}.weight"] for number in (0, 1))
     directions = {"layers.0.weight": generator.normal(size=4), "layers.1.weight": generator.normal(size=1)}

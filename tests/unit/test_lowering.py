@@ -16,7 +16,8 @@ from tests.support import SPECS, both, noise_for, start
 LOWERED = {
     "vae", "iwae", "gmm", "ppca", "hierarchical_vae", "ss_vae", "eight_schools", "radon", "bnn", "ar2", "made",
     "transformer", "pixelcnn", "nsf", "realnvp", "maf", "conditional_flow", "ffjord", "flow_matching", "hmm", "deep_markov",
-    "vae_flow_prior", "vae_ar_decoder", "vae_iaf",
+    "vae_flow_prior", "vae_ar_decoder", "vae_iaf", "gan", "wgan_gp", "f_gan", "conditional_gan", "vae_gan", "aae", "avb",
+    "bigan",
 }  # fmt: skip
 CANONICAL = sorted(path.stem for path in SPECS.glob("*.yaml"))
 

@@ -21,7 +21,7 @@ from dgmppl.lowering.densities.elementary import noise_kind
 from dgmppl.lowering.densities.forms import Variable, draw_from, log_densities, log_density
 from dgmppl.lowering.expressions import lower_expression, value_of
 from dgmppl.lowering.layout import Lowered, op, raise_rank, total
-from dgmppl.lowering.scope import Frame, Scope
+from dgmppl.lowering.scope import Frame, Scope, unsupported
 
 
 def first_general(chain: MarkovChain) -> int:
@@ -85,7 +85,7 @@ def _log_densities(
 ) -> Lowered:
     """One log-density per element where no step reads the chain itself, so that missing entries drop out."""
     if density.initial or first_general(density):
-        raise InternalError(f"the elements of the chain {variable.name!r} depend on each other")
+        raise unsupported(f"missing entries of {variable.name!r}, whose steps read each other,", variable.span)
     length = variable.kind.shape[0]
     clock = Parallel(density.index, scope.frame, length)
     step = variable.shaped(variable.kind.shape[1:])
