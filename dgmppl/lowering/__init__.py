@@ -9,6 +9,7 @@ from pathlib import Path
 from dgmppl.ir.expressions import Call
 from dgmppl.ir.kernel import Function, Module
 from dgmppl.ir.program import Program
+from dgmppl.lowering.densities.diffusion import null_groups, with_nulls
 from dgmppl.lowering.energies import initial_state_function, normalizer_groups, with_normalizers
 from dgmppl.lowering.functions import decode_function, density_functions, loss_function
 from dgmppl.lowering.groups import groups_of
@@ -36,7 +37,8 @@ def lower(program: Program, derivation: Derivation) -> Module:
         if rule in _SAMPLED:
             raise unsupported(f"the rule {rule!r} at {name!r}", program.by_name[name].span)
     players = tuple(map(with_normalizers, derivation.objective.players)) if _by_gradient(derivation) else ()
-    groups = groups_of(program) | normalizer_groups(players)
+    players = tuple(with_nulls(program, player) for player in players)
+    groups = groups_of(program) | normalizer_groups(players) | null_groups(program)
     functions: list[Function | None] = [model_function(program, groups, derivation), guide_function(program, groups)]
     functions.append(initial_state_function(program, groups, players))
     functions += [loss_function(program, groups, player) for player in players]

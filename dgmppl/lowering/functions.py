@@ -48,6 +48,7 @@ def loss_function(program: Program, groups: dict[str, Group], player: Player) ->
     """`loss_PLAYER`: the mean over the batch of the player's terms, minimized; nats per datum."""
     count = _particles(player)
     scope = Scope(program, groups, particles=count is not None)
+    scope.training = True
     mode = Mode(gradients=True)
     losses = []
     for term in player.terms:

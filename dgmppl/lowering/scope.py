@@ -74,6 +74,7 @@ class Scope:
         trailing: how many batch axes stand to the right of the next enumeration axis (particles, data, enumerated).
         updates: new values of what the run carries from step to step, by entry.
         replaced: the variable of a network that stands in the place of a group's own.
+        training: it is a loss: what only training does, such as dropping a diffusion's conditions, is done.
         place: what the names of noise entries end with: empty, or `@NAME` where the same sites are drawn once more.
     """
 
@@ -96,6 +97,7 @@ class Scope:
         self.particles = particles
         self.trailing = 2 if particles else 1
         self.place = ""
+        self.training = False
         self.noise: list[Noise] = []
         self.columns: dict[str, str] = {}
         self.report: list[Var] = []

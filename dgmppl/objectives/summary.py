@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 from dgmppl.ir.analyses import lags, sources
 from dgmppl.ir.densities import DiffusionChain, Factorized, MarkovChain, Pushforward, TrainedDensity, Unnormalized
+from dgmppl.ir.expressions import Call, Expression, text
+from dgmppl.ir.option_calls import bind
+from dgmppl.ir.options import SAMPLERS
 from dgmppl.ir.program import Role, Site
 from dgmppl.objectives.algebra import Capability
 from dgmppl.objectives.bounds import guided_latents, unnormalized
@@ -175,6 +178,26 @@ def _posterior(state: State) -> Capability:
 # ---- notes ----------------------------------------------------------------------------------------------------------
 
 
+def _chain_of(name: str, density: DiffusionChain) -> Iterator[str]:
+    """What a diffusion's bound rests on: the reverse variances, the decoder, the prior's divergence."""
+    if density.steps is None:
+        yield (
+            f"In continuous time the bound of {name} falls short of log p by KL(q({name}(1) | {name}) ‖ p({name}(1))), "
+            f"and by its decoder Normal({name}(0) / α₀, σ₀ / α₀), which reads no network."
+        )
+        return
+    yield (
+        f"The reverse steps of {name} have the fixed variances of q({name}ₛ | {name}ₜ, {name}), its decoder is "
+        f"Normal(denoised {name}₁, σ₁ / α₁), and KL(q({name}_T | {name}) ‖ p({name}_T)) is in the bound."
+    )
+
+
+def _guidance(name: str, sampler: Expression | None) -> Iterator[str]:
+    """That guided draws have no density."""
+    if isinstance(sampler, Call) and bind(sampler, SAMPLERS, "sampler").get("guidance", 1.0) != 1.0:
+        yield f"{text(sampler)} draws {name} with guidance: from no density of the model."
+
+
 def notes(state: State, status: str) -> Iterator[str]:
     """Statements about the model that must be printed."""
     structure = state.structure
@@ -182,6 +205,9 @@ def notes(state: State, status: str) -> Iterator[str]:
         density = variable.site.density
         if isinstance(density, MarkovChain) and density.lag > len(density.initial) and name in structure.observed_names:
             yield f"The first {density.lag} values of {name} are conditioned on: log p is that of the rest given them."
+        if isinstance(density, DiffusionChain):
+            yield from _chain_of(name, density)
+            yield from _guidance(name, structure.program.evaluate.get("sampler"))
         if isinstance(density, DiffusionChain) and density.drop:
             yield f"Training drops the condition of {name} with probability {density.drop:g}: a reweighted bound."
         if isinstance(density, TrainedDensity):

@@ -1,4 +1,4 @@
-"""Diffusions as programs on both backends: bounds, losses, draws and completions at equal noise, alone and as priors."""
+"""Diffusions as programs on both backends: bounds, losses, draws and completions at equal noise; and as priors."""
 
 from __future__ import annotations
 
@@ -88,9 +88,7 @@ def test_draws_and_completions_agree_for_every_sampler(sampler: str) -> None:
 
 
 def test_the_density_of_the_flow_agrees_and_stands_beside_the_bound() -> None:
-    declared = spec(
-        "Diffusion(denoiser, c, schedule=sigmoid(), steps=12)", evaluate={"log_prob": "ode(rtol=1e-9)"}
-    )
+    declared = spec("Diffusion(denoiser, c, schedule=sigmoid(), steps=12)", evaluate={"log_prob": "ode(rtol=1e-9)"})
     found = results(declared, "ode_log_prob", batch())
     np.testing.assert_allclose(found["pyro"]["value"], found["numpyro"]["value"], rtol=1e-6, atol=1e-6)
     assert both(declared)["pyro"].module.function("log_prob") is None
@@ -124,6 +122,21 @@ def test_a_diffusion_is_the_prior_of_a_latent() -> None:
     names = {function.name for function in both(PRIOR)["pyro"].module.functions}
     assert "log_weights" not in names
     assert {"elbo", "encode", "decode", "sample"} <= names
+
+
+def test_dropped_conditions_become_a_learned_null_that_guidance_reads() -> None:
+    """Half of the rows train the null; only losses drop; guided draws need what training dropped."""
+    density = "Diffusion(denoiser, c, schedule=sigmoid(), steps=12, drop=0.5, weighting=simple)"
+    declared = spec(density, evaluate={"sampler": "ddim(steps=4, guidance=3)"})
+    found = results(declared, "loss_model", batch())
+    agree(found)
+    assert np.abs(found["pyro"]["x.null"]).max() > 0
+    agree(results(declared, "sample", {"c": batch()["c"]}))
+    compiled = both(declared)["pyro"]
+    function = compiled.module.function("elbo")
+    assert function is not None
+    assert "x.null" not in dict(function.groups)
+    assert any("from no density of the model" in note for note in compiled.derivation.notes)
 
 
 def test_importance_weights_with_a_bound_inside_are_refused() -> None:

@@ -105,7 +105,9 @@ def test_every_array_library_computes_the_same_schedule(backend: str, schedule: 
 def test_schedules_have_the_numbers_of_their_papers() -> None:
     """Signal of the cosine at the middle, of a thousand linear variances, and noise of the exploding ones."""
     middle = math.cos((0.5 + 0.008) / 1.008 * math.pi / 2)
-    assert levels(schedules.cosine(), np.asarray(0.5))[0] == pytest.approx(middle, rel=4e-3)  # the angle ends 0.007 before pi / 2
+    assert levels(schedules.cosine(), np.asarray(0.5))[0] == pytest.approx(
+        middle, rel=4e-3
+    )  # the angle ends 0.007 before pi / 2
     betas = np.linspace(1e-4, 0.02, 1000)
     signal = levels(schedules.linear(), np.linspace(0, 1, 1000))[0] ** 2
     np.testing.assert_allclose(np.log(signal), np.log1p(-betas).cumsum(), rtol=0.012)
@@ -293,7 +295,9 @@ def test_samplers_converge_to_the_exact_map_at_their_order(backend: str, sampler
     assert slope == pytest.approx(ORDERS[sampler], abs=0.2), errors
 
 
-@pytest.mark.parametrize("sampler", ["ancestral", "ddim", "ddim_eta", "sde", "sde_heun", "heun", "dpm_solver_pp", "ode"])
+@pytest.mark.parametrize(
+    "sampler", ["ancestral", "ddim", "ddim_eta", "sde", "sde_heun", "heun", "dpm_solver_pp", "ode"]
+)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_samples_have_the_moments_of_the_data(backend: str, sampler: str) -> None:
     """Within three standard errors and each rule's own bias at this many steps."""
@@ -303,13 +307,13 @@ def test_samples_have_the_moments_of_the_data(backend: str, sampler: str) -> Non
     start, noise = generator.standard_normal((rows, 1)), generator.standard_normal((rows, count, 1))
     calls: dict[str, Callable[[Any, Any], Any]] = {
         "ancestral": lambda z, e: module.ancestral(path, denoise, z, e),
-        "ddim": lambda z, e: module.ddim(path, denoise, z, steps=count),
+        "ddim": lambda z, _: module.ddim(path, denoise, z, steps=count),
         "ddim_eta": lambda z, e: module.ddim(path, denoise, z, e, steps=count, eta=0.5),
         "sde": lambda z, e: module.sde(path, denoise, z, e, solver="euler_maruyama"),
         "sde_heun": lambda z, e: module.sde(path, denoise, z, e, solver="heun"),
-        "heun": lambda z, e: module.heun(path, denoise, z, steps=count),
-        "dpm_solver_pp": lambda z, e: module.dpm_solver_pp(path, denoise, z, steps=count),
-        "ode": lambda z, e: module.ode(path, denoise, z, steps=count, solver="rk4"),
+        "heun": lambda z, _: module.heun(path, denoise, z, steps=count),
+        "dpm_solver_pp": lambda z, _: module.dpm_solver_pp(path, denoise, z, steps=count),
+        "ode": lambda z, _: module.ode(path, denoise, z, steps=count, solver="rk4"),
     }
     drawn = run(backend, calls[sampler], start, noise)[:, 0]
     assert drawn.mean() == pytest.approx(MEAN, abs=3 * math.sqrt(VARIANCE / rows) + 0.01)
@@ -323,13 +327,17 @@ def test_samplers_of_both_backends_agree_at_equal_noise(steps: int | None) -> No
     known = (np.array([[True, False]] * 3), np.full((3, 2), 0.8), generator.standard_normal((3, 2)))
     results: dict[str, dict[str, np.ndarray]] = {}
     for backend in BACKENDS:
-        module, path, denoise = diffusion(backend), process(backend, schedule, steps=steps), exact(backend, schedule, "noise")
+        module, path, denoise = (
+            diffusion(backend),
+            process(backend, schedule, steps=steps),
+            exact(backend, schedule, "noise"),
+        )
         calls = {
             "ancestral": lambda z, e, m=module, p=path, d=denoise: m.ancestral(p, d, z, e),
             "ddim": lambda z, e, m=module, p=path, d=denoise: m.ddim(p, d, z, e, steps=12, eta=0.7),
-            "dpm": lambda z, e, m=module, p=path, d=denoise: m.dpm_solver_pp(p, d, z, steps=12),
+            "dpm": lambda z, _, m=module, p=path, d=denoise: m.dpm_solver_pp(p, d, z, steps=12),
             "sde": lambda z, e, m=module, p=path, d=denoise: m.sde(p, d, z, e, solver="heun"),
-            "euler": lambda z, e, m=module, p=path, d=denoise: m.euler(p, d, z, steps=12),
+            "euler": lambda z, _, m=module, p=path, d=denoise: m.euler(p, d, z, steps=12),
         }
         results[backend] = {name: run(backend, call, start, noise) for name, call in calls.items()}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-STEPS = {"digits_vae": 2, "clusters": 50, "eight_schools": 100, "carry_the_program_away": 20}
+STEPS = {"digits_vae": 2, "regimes": 20, "clusters": 50, "eight_schools": 100, "carry_the_program_away": 20}
 
 
 def test_every_example_is_run() -> None:

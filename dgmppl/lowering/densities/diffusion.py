@@ -10,19 +10,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dgmppl.errors import SpecError
 from dgmppl.ir.densities import DiffusionChain
 from dgmppl.ir.expressions import Call, Expression, Name
-from dgmppl.ir.kernel import Assign, Define, Denoising, NetworkCall, Noising, Return, Value, Var
+from dgmppl.ir.kernel import Assign, Define, Denoising, Group, NetworkCall, Noising, Return, Value, Var
 from dgmppl.ir.option_calls import bind
 from dgmppl.ir.options import DIFFUSION_SCHEDULES, LOG_PROB, SAMPLERS
-from dgmppl.ir.program import Site
-from dgmppl.ir.types import Dtype
+from dgmppl.ir.parameters import Initializer, ParameterSpec
+from dgmppl.ir.program import Program, Site
+from dgmppl.ir.types import REAL, Dtype
 from dgmppl.lowering.calls import as_real
 from dgmppl.lowering.densities.forms import Variable, draw_from, log_density
 from dgmppl.lowering.expressions import lookup, lower_expression
-from dgmppl.lowering.layout import Lowered
+from dgmppl.lowering.layout import Lowered, combine, number, raise_rank
 from dgmppl.lowering.scope import Scope, unsupported
-from dgmppl.objectives.algebra import DenoisingTerm
+from dgmppl.objectives.algebra import DenoisingTerm, Player
+from dgmppl.source import Diagnostic, Span
 
 # Evaluations of the denoiser by the reverse chain in continuous time, which has no steps of its own.
 STEPS = 250
@@ -34,7 +37,7 @@ class _Denoiser:
 
     Attributes:
         process: the process.
-        functions: the denoiser; behind it the one without condition, where the model has one.
+        functions: the denoiser; behind it the one that reads the learned nulls, for guidance.
         context: the conditions, for their batch axes.
     """
 
@@ -70,7 +73,7 @@ def flow_log_density(scope: Scope, site: Site) -> Lowered:
     options = _options(scope.program.evaluate.get("log_prob"), "ode", LOG_PROB, "way to evaluate log p")[1]
     denoiser = _denoiser(density, scope, Variable.of(site))
     settings = tuple((name, options[name]) for name in ("rtol", "solver"))
-    call = Denoising("log_prob", denoiser.process, denoiser.functions[:1], (value.value,), settings, span=site.span)
+    call = Denoising("log_prob", denoiser.process, denoiser.functions, (value.value,), settings, span=site.span)
     return _laid(Lowered(call), value, *denoiser.context)
 
 
@@ -93,7 +96,7 @@ def _at_a_time(
     time = scope.random(f"{variable.name}.time", "uniform", (), variable.kind.plate)
     noise = scope.random(f"{variable.name}.noise", "normal", variable.kind.shape, variable.kind.plate)
     operands = (value.value, time.value, noise.value)
-    call = Denoising(function, denoiser.process, denoiser.functions[:1], operands, settings, span=variable.span)
+    call = Denoising(function, denoiser.process, denoiser.functions, operands, settings, span=variable.span)
     return _laid(Lowered(call), value, time, noise, *denoiser.context)
 
 
@@ -106,8 +109,36 @@ def _laid(value: Lowered, *parts: Lowered) -> Lowered:
 # ---- the denoiser ---------------------------------------------------------------------------------------------------
 
 
-def _denoiser(density: DiffusionChain, scope: Scope, variable: Variable) -> _Denoiser:
-    """The process and the denoiser as statements."""
+def null_groups(program: Program) -> dict[str, Group]:
+    """Learned values that take the place of a dropped condition, `SITE.null`, as Ho and Salimans (2022) train them."""
+    specs = {}
+    for site in program.sites:
+        density = site.density
+        if isinstance(density, DiffusionChain) and density.drop:
+            for name, part in zip(_nulls(density, site.name), density.context, strict=True):
+                assert part.type is not None
+                specs[name] = ParameterSpec(name, name, part.type.shape, Initializer("normal", 1.0), REAL)
+    return {name: Group(name, "learned", (spec,), REAL) for name, spec in specs.items()}
+
+
+def with_nulls(program: Program, player: Player) -> Player:
+    """The player that owns a denoiser owns its nulls too."""
+    owned = [
+        name
+        for site in program.sites
+        if isinstance(site.density, DiffusionChain) and site.density.drop and site.density.denoiser in player.owns
+        for name in _nulls(site.density, site.name)
+    ]
+    return replace(player, owns=(*player.owns, *owned))
+
+
+def _nulls(density: DiffusionChain, site: str) -> tuple[str, ...]:
+    count = len(density.context)
+    return tuple(f"{site}.null" if count == 1 else f"{site}.null.{number}" for number in range(count))
+
+
+def _denoiser(density: DiffusionChain, scope: Scope, variable: Variable, *, free: bool = False) -> _Denoiser:
+    """The process and the denoiser as statements; with `free` the one without condition too."""
     schedule, options = _options(density.schedule, "cosine", DIFFUSION_SCHEDULES, "schedule")
     if schedule == "learned":
         raise unsupported(f"the learned schedule of {variable.name!r}", density.schedule.span, "cosine()")
@@ -119,12 +150,48 @@ def _denoiser(density: DiffusionChain, scope: Scope, variable: Variable) -> _Den
     context = tuple(
         scope.assign(f"{variable.name}_given", as_real(lower_expression(scope, part))) for part in density.context
     )
-    function = scope.fresh(f"denoise_{variable.name}")
-    point, time = scope.fresh(f"{variable.name}_t"), scope.fresh("t")
+    if density.drop and scope.training:
+        context = _dropped(density, scope, variable, context)
+    functions = [_function(density, scope, variable, f"denoise_{variable.name}", context)]
+    if free:
+        functions.append(
+            _function(density, scope, variable, f"denoise_{variable.name}_freely", _null(density, scope, variable))
+        )
+    return _Denoiser(Var(name), tuple(functions), context)
+
+
+def _function(
+    density: DiffusionChain, scope: Scope, variable: Variable, wish: str, context: tuple[Lowered, ...]
+) -> str:
+    """The denoiser under given conditions as a local function of a point and a time; its name."""
+    function, point, time = scope.fresh(wish), scope.fresh(f"{variable.name}_t"), scope.fresh("t")
     inputs = (Var(point), *(part.value for part in context), Var(time))
     call = NetworkCall(scope.use_group(density.denoiser), inputs, span=variable.span)
     scope.statements.append(Define(function, f"{point}, {time}", (Return((call,)),)))
-    return _Denoiser(Var(name), (function,), context)
+    return function
+
+
+def _null(density: DiffusionChain, scope: Scope, variable: Variable) -> tuple[Lowered, ...]:
+    """The learned values of no condition."""
+    return tuple(
+        Lowered(Var(scope.use_group(name)), scope.groups[name].parameters[0].shape)
+        for name in _nulls(density, variable.name)
+    )
+
+
+def _dropped(
+    density: DiffusionChain, scope: Scope, variable: Variable, context: tuple[Lowered, ...]
+) -> tuple[Lowered, ...]:
+    """The conditions, all of a datum's together replaced by their nulls with the declared probability."""
+    uniform = scope.random(f"{variable.name}.drop", "uniform", (), variable.kind.plate)
+    drop = scope.assign(f"{variable.name}_dropped", combine("lt", uniform, number(density.drop), dtype=Dtype.BOOLEAN))
+    pairs = zip(_null(density, scope, variable), context, strict=True)
+    return tuple(
+        scope.assign(
+            f"{variable.name}_given", combine("call", raise_rank(drop, part.rank), null, part, function="where")
+        )
+        for null, part in pairs
+    )
 
 
 def _options(expression: Expression | None, default: str, table: Any, what: str) -> tuple[str, dict[str, Any]]:
@@ -145,9 +212,10 @@ def _draw(density: DiffusionChain, scope: Scope, variable: Variable) -> Lowered:
     sampler, options = _options(given, "ancestral", SAMPLERS, "sampler")
     if sampler not in _DRAWS:
         raise unsupported(f"the sampler {sampler!r} of a diffusion", None if given is None else given.span, "ddim()")
-    if options.get("guidance", 1.0) != 1:
-        raise unsupported(f"guidance of {variable.name!r}", None if given is None else given.span, "guidance=1")
-    denoiser = _denoiser(density, scope, variable)
+    guidance = float(options.get("guidance", 1.0))
+    if guidance != 1 and not (density.drop and density.context):
+        raise _unguided(variable, None if given is None else given.span)
+    denoiser = _denoiser(density, scope, variable, free=guidance != 1)
     plate, shape = variable.kind.plate, variable.kind.shape
     start = scope.random(variable.name, "normal", shape, plate)
     known = _known(scope, variable)
@@ -160,13 +228,28 @@ def _draw(density: DiffusionChain, scope: Scope, variable: Variable) -> Lowered:
     call = Denoising(
         sampler,
         denoiser.process,
-        denoiser.functions[:1],
+        denoiser.functions,
         tuple(part.value for part in operands),
         settings,
+        guidance,
         known=tuple(part.value for part in known),
         span=variable.span,
     )
     return replace(_laid(Lowered(call), *operands, *denoiser.context), shape=shape)
+
+
+def _unguided(variable: Variable, span: Span | None) -> SpecError:
+    """The error for guidance of a diffusion that is never trained without its condition."""
+    return SpecError(
+        [
+            Diagnostic(
+                "guidance-without-drop",
+                f"guidance needs the prediction of {variable.name!r} without its condition, which training never drops",
+                span,
+                fix=f"condition it and write `drop=0.1` in the `Diffusion` of {variable.name!r}, or leave `guidance` out",
+            )
+        ]
+    )
 
 
 def _known(scope: Scope, variable: Variable) -> tuple[Lowered, ...]:
