@@ -7,6 +7,7 @@ last step is Normal(denoised x, exp(-lambda / 2)); neither is learned.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ Known: TypeAlias = tuple[Array, Array, Array]
 # Hang et al. (2023), section 3.4: weights are clipped at this signal-to-noise ratio.
 CLIP = 5.0
 # Mean and standard deviation of the log-SNR that Karras et al. (2022), table 1, train on.
-CENTRE, WIDTH = 2.4, 2.4
+CENTRE = 2.4
+WIDTH = 2.4
 
 
 @dataclass(frozen=True)
@@ -152,12 +154,18 @@ def _moment(process: Process, uniform: Array) -> tuple[Array, Array, Array]:
     schedule = process.schedule
     if process.steps is None:
         return uniform, schedule.log_snr(uniform, jnp), schedule.rate(uniform, jnp) / 2
-    times = np.linspace(0.0, 1.0, process.steps)
-    log_snr = schedule.log_snr(times, np)
-    weights = process.steps / 2 * np.append(1.0, np.expm1(log_snr[:-1] - log_snr[1:]))
+    tables = _chain(schedule, process.steps)
     index = jnp.minimum((uniform * process.steps).astype(int), process.steps - 1)
-    t, level, weight = (jnp.asarray(table, uniform.dtype)[index] for table in (times, log_snr, weights))
+    t, level, weight = (jnp.asarray(table, uniform.dtype)[index] for table in tables)
     return t, level, weight
+
+
+@functools.cache
+def _chain(schedule: Schedule, steps: int) -> tuple[Any, Any, Any]:
+    """Time, log-SNR and weight of every step of a chain: NumPy, float64."""
+    times = np.linspace(0.0, 1.0, steps)
+    log_snr = schedule.log_snr(times, np)
+    return times, log_snr, steps / 2 * np.append(1.0, np.expm1(log_snr[:-1] - log_snr[1:]))
 
 
 def _error(process: Process, denoise: Denoiser, x: Array, noise: Array, t: Array, log_snr: Array) -> Array:

@@ -247,7 +247,8 @@ def _adaptive(rate: Rate, state: Tensor, times: Tensor, solver: Solver, norm: Ca
             counted, state, distinct, rtol=solver.rtol, atol=solver.atol, method=solver.method, options=options
         )
     except (AssertionError, _UnsolvedError):
-        path = (state * math.nan).expand(len(distinct), *state.shape)
+        # With the rate in it, so that the gradient of all that it depends on is NaN too.
+        path = ((state + rate(distinct[0], state)) * math.nan).expand(len(distinct), *state.shape)
     return path[places]
 
 

@@ -119,7 +119,7 @@ class Replay:
         return lines
 
     def _unsolved(self, variable: str, found: Arrays) -> Iterator[str]:
-        """The differential equations behind a variable: one that is not solved within its tolerance is NaN as a whole."""
+        """The differential equations behind a variable; one that misses its tolerance is NaN as a whole."""
         bijector = self.compiled.program.bijectors.get(mapped(self.loss).get(variable, ""))
         if bijector is None or not np.isnan(found[f"={variable}"]).all():
             return
@@ -141,7 +141,8 @@ class Replay:
         """A factor: its place, its name, what is wrong with it, and the ranges of what it depends on."""
         factor, program = self.factors[number], self.compiled.program
         names = [site.name for site in (*program.sites, *program.guide) if _within(factor.span, site.span)]
-        head = f"{_place(factor.span)}{names[0] if names else program.name}: {said or self._value(factor, found[str(number)])}"
+        said = said or self._value(factor, found[str(number)])
+        head = f"{_place(factor.span)}{names[0] if names else program.name}: {said}"
         ranges = {name: found[f"{number}.{name}"] for name, _ in factor.parts if f"{number}.{name}" in found}
         ranges |= {name: found[f"={name}"] for name in factor.draws}
         ranges |= {f"{name} (data)": self.batch[name] for name in factor.columns}

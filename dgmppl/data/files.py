@@ -40,7 +40,7 @@ def read_files(path: Path) -> Content:
         FileError: where one does not exist, has an unknown format, needs a missing library, or is damaged, or where
             the files of a pattern do not fit together.
     """
-    if not glob.has_magic(path.name) or _exists(path):
+    if not glob.has_magic(path.name) or os.path.exists(path):
         return read_file(path)
     shards = sorted(path.parent.glob(path.name)) if path.parent.is_dir() else []
     if not shards:
@@ -62,7 +62,7 @@ def read_file(path: Path) -> Content:
     Raises:
         FileError: where it does not exist, has an unknown format, needs a missing library, or is damaged.
     """
-    if not _exists(path):
+    if not os.path.exists(path):  # unlike the method of a path, false for a name that no file can have
         raise FileError("data-file-missing", "does not exist", _near(path))
     ending = path.suffix.lower()
     reader = read_images if path.is_dir() else READERS.get(ending)
@@ -87,14 +87,6 @@ def _damaged(error: Exception) -> tuple[str, str | None]:
     if "pickle" in text or "Python objects" in text:
         return "cannot be read: it is damaged, or holds Python objects", "save arrays of numbers or of text"
     return f"cannot be read: {text}", None
-
-
-def _exists(path: Path) -> bool:
-    """Whether there is such a file; a name that no file can have is one that does not exist."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
 
 
 def _near(path: Path) -> str | None:

@@ -148,7 +148,7 @@ def split_argument(text: str) -> tuple[str, str | None]:
     """`FILE:key` as its parts; the key is None for a plain path, of which a colon may be part."""
     name, _, key = text.rpartition(":")
     # A single letter before the colon is a Windows drive.
-    plain_path = len(name) < 2 or not key or set(key) & set("/\\") or Path(text).exists()
+    plain_path = len(name) < 2 or not key or set(key) & set("/\\") or os.path.exists(text)
     return (text, None) if plain_path else (name, key)
 
 
@@ -159,7 +159,7 @@ def _column_option(key: str) -> tuple[str, Any]:
 
 def _content(declaration: DataDeclaration, name: str, library: Library) -> Content:
     try:
-        return library.file(Path(declaration.base) / Path(name).expanduser())
+        return library.file(Path(declaration.base, os.path.expanduser(name)))
     except FileError as problem:
         raise refusal(problem.code, f"{name} {problem.message}", declaration, "file", fix=problem.fix) from problem
 

@@ -7,11 +7,12 @@ exp(-lambda). A chain of T steps has the times (i - 1) / (T - 1), i = 1 .. T, so
 points and both share their ends: lambda(0) is the noise that the decoder removes, lambda(1) is the prior's.
 
 Every formula takes the array library `xp` (numpy, torch or jax.numpy) that it computes in: tables of chains are NumPy
-float64 on every backend.
+float64 on every backend. One choice of arguments is one object, so that tables are made once.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ LAST = -10.0
 # Ho et al. (2020) state their variances for so many steps.
 STEPS = 1000
 # The noise levels between which Karras et al. (2022), table 1, sample, and their exponent.
-LEAST, MOST, EXPONENT = 0.002, 80.0, 7.0
+LEAST = 0.002
+MOST = 80.0
+EXPONENT = 7.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Schedule:
     scale: float = 1.0
 
 
+@functools.cache
 def cosine(offset: float = 0.008) -> Schedule:
     """alpha = cos(a), sigma = sin(a), the angle growing at a constant rate from offset / (1 + offset) pi / 2.
 
@@ -60,6 +64,7 @@ def cosine(offset: float = 0.008) -> Schedule:
     )
 
 
+@functools.cache
 def linear(beta_min: float = 1e-4, beta_max: float = 0.02) -> Schedule:
     """log alpha^2 = log(1 - beta_min) - the sum of the variances after the first one up to t.
 
@@ -77,6 +82,7 @@ def linear(beta_min: float = 1e-4, beta_max: float = 0.02) -> Schedule:
     )
 
 
+@functools.cache
 def sigmoid() -> Schedule:
     """alpha^2 falls as a sigmoid over [-3, 3] from log-SNR -`LAST` to `LAST` (Jabri et al. 2022, algorithm 1)."""
     least, start = 1 / (1 + math.exp(-LAST)), 1 / (1 + math.exp(3.0))
@@ -97,6 +103,7 @@ def sigmoid() -> Schedule:
     )
 
 
+@functools.cache
 def edm(sigma_data: float = 0.5) -> Schedule:
     """sigma = (a + t (b - a))^7 from 0.002 to 80, alpha = 1 (Karras et al. 2022, eq. 5)."""
     first, last = LEAST ** (1 / EXPONENT), MOST ** (1 / EXPONENT)
@@ -109,6 +116,7 @@ def edm(sigma_data: float = 0.5) -> Schedule:
     )
 
 
+@functools.cache
 def variance_exploding(sigma_min: float = 0.01, sigma_max: float = 50.0) -> Schedule:
     """sigma = sigma_min (sigma_max / sigma_min)^t, alpha = 1 (Song et al. 2021, eq. 30)."""
     slope = 2 * math.log(sigma_max / sigma_min)

@@ -156,7 +156,7 @@ def _from_model(scope: Scope, term: Conjugate) -> None:
     """Ancestral draws of what is swapped; observed sites that are not are the data's, as context."""
     program, options = scope.program, dict(term.options)
     if called(options.get("source")) == "reconstruction":
-        _draw_guide(scope, tuple(site.name for site in program.latents if site.name in program.guide_by_name))
+        _reconstruct(scope)
     needed, way = _ancestors(program.by_name, term.reads), called(options.get("fake"))
     for site in program.sites:
         if site.name not in needed or scope.bound(site.name):
@@ -165,6 +165,17 @@ def _from_model(scope: Scope, term: Conjugate) -> None:
             scope.bind(site.name, scope.assign(f"{site.name}_fake", fake(scope, site, way)))
         elif site.role is Role.LATENT or (site.role is Role.OBSERVED and site.name in term.reads):
             draw(scope, site)
+
+
+def _reconstruct(scope: Scope) -> None:
+    """Binds the latents to draws of the guide; the data that these are given are not the model's samples."""
+    program = scope.program
+    names = tuple(site.name for site in program.latents if site.name in program.guide_by_name)
+    with scope.branch():
+        _draw_guide(scope, names)
+        drawn = {name: lookup(scope, name) for name in names}
+    for name, value in drawn.items():
+        scope.bind(name, value)
 
 
 def _ancestors(sites: Mapping[str, Site], names: tuple[str, ...]) -> frozenset[str]:

@@ -12,6 +12,7 @@ from dgmppl.lowering.expressions import lookup
 from dgmppl.lowering.layout import PARTICLES, Lowered, op
 from dgmppl.lowering.priors import level_scope
 from dgmppl.lowering.scope import Scope
+from dgmppl.lowering.transitions import chains_of
 from dgmppl.objectives.capabilities import Ability, abilities
 
 
@@ -23,7 +24,7 @@ def sample_function(program: Program, groups: dict[str, Group]) -> Function | No
     scope = Scope(program, groups, scored=False)
     names = _story(scope)
     scope.statements.append(Return(tuple(lookup(scope, name).value for name in names), names))
-    doc = "one ancestral draw per row: every site of the model by name, [B, *event]."
+    doc = f"one ancestral draw per row: every site of the model by name, [B, *event].{chains_of(program)}"
     return scope.function("sample", "sample", doc)
 
 

@@ -11,9 +11,9 @@ from dgmppl.ir.analyses import degree
 from dgmppl.ir.densities import Unnormalized
 from dgmppl.ir.expressions import Call, Literal
 from dgmppl.ir.kernel import MarkovSampler, Value
-from dgmppl.ir.option_calls import bind
+from dgmppl.ir.option_calls import bind, spell
 from dgmppl.ir.options import SAMPLERS
-from dgmppl.ir.program import Site
+from dgmppl.ir.program import Program, Site
 from dgmppl.ir.types import Dtype
 from dgmppl.lowering.calls import as_real
 from dgmppl.lowering.densities.forms import Variable, draw_from, log_density
@@ -98,7 +98,7 @@ def _gibbs(scope: Scope, site: Site, call: Call, start: Lowered, hidden: tuple[s
         states = states_of(scope, site.name)
         noise = _noise(scope, site, "chain", "gumbel", (steps, *site.typed.shape, states))
         return _end(scope, site, "gibbs", (density_function(scope, site),), start, (noise,), {"states": states})
-    other = blocks(scope, site, hidden)
+    other = blocks(scope.program, site, hidden)
     if other is None:
         construct = f"block Gibbs sampling of {site.name!r}, in which the energy is not affine,"
         raise unsupported(construct, site.span, "sampler=gibbs_with_gradients()")
@@ -122,13 +122,13 @@ _CHAINS: dict[str, Callable[[Scope, Site, Call, Lowered, tuple[str, ...]], Lower
 }
 
 
-def blocks(scope: Scope, site: Site, hidden: tuple[str, ...]) -> Site | None:
+def blocks(program: Program, site: Site, hidden: tuple[str, ...]) -> Site | None:
     """The hidden site of a pair of blocks that are each independent given the other; None where they are not."""
     density = density_of_energy(site)
     pair = len(hidden) == 1 and len(density.names) == 2 and site.typed.support.states is not None
-    if not pair or degree(scope.program, density.energy, frozenset({site.name})) > 1:
+    if not pair or degree(program, density.energy, frozenset({site.name})) > 1:
         return None
-    return scope.program.by_name[hidden[0]]
+    return program.by_name[hidden[0]]
 
 
 def _block_noise(scope: Scope, site: Site, hidden: Site, steps: int) -> tuple[tuple[Value, ...], Settings]:
@@ -163,13 +163,13 @@ def _draw(density: Unnormalized, scope: Scope, variable: Variable) -> Lowered:
                 scope.bind(name, scope.assign(name, draw_from(density, scope, visible)))
         return draw_units(scope, site, variable.name, hidden)
     start = scope.assign(f"{site.name}_start", draw_base(scope, site))
-    end = run_chain(scope, site, sample_call(scope, site, hidden), start, hidden)
+    end = run_chain(scope, site, sample_call(scope.program, site, hidden), start, hidden)
     if variable.kind.dtype is Dtype.REAL:
         return end
     return end.with_value(op("cast", end.value, dtype="integer"), dtype=variable.kind.dtype)
 
 
-def sample_call(scope: Scope, site: Site, hidden: tuple[str, ...]) -> Call:
+def sample_call(program: Program, site: Site, hidden: tuple[str, ...]) -> Call:
     """The site's own sampler, else one that fits its support; `SAMPLE_STEPS` transitions unless it says."""
     density = density_of_energy(site)
     if isinstance(density.sampler, Call):
@@ -177,10 +177,22 @@ def sample_call(scope: Scope, site: Site, hidden: tuple[str, ...]) -> Call:
     elif not site.typed.support.discrete:
         call = Call("langevin")
     else:
-        call = Call("gibbs" if hidden and blocks(scope, site, hidden) is not None else "gibbs_with_gradients")
+        call = Call("gibbs" if hidden and blocks(program, site, hidden) is not None else "gibbs_with_gradients")
     if call.arguments or call.keyword("steps") is not None:
         return call
     return replace(call, keywords=(("steps", Literal(SAMPLE_STEPS)), *call.keywords))
+
+
+def chains_of(program: Program) -> str:
+    """What is said of samples that are the ends of chains: each sampler with its settings; empty without chains."""
+    said = []
+    for site in program.sites:
+        hidden = hidden_units(program, site) if isinstance(site.density, Unnormalized) else ()
+        if isinstance(site.density, Unnormalized) and site.name not in hidden:
+            call = sample_call(program, site, hidden)
+            given = {name: value for name, value in _settings(call).items() if value is not None}
+            said.append(f"{site.name} is the end of {spell(call, given)}, approximate")
+    return "".join(f" {text}." for text in said)
 
 
 # ---- annealing ------------------------------------------------------------------------------------------------------
@@ -193,7 +205,7 @@ def anneal(
     hidden = hidden_units(scope.program, site)
     density = density_of_energy(site)
     first = scope.assign(f"{site.name}_start", draw_base(scope, site) if start is None else as_real(start))
-    other = blocks(scope, site, hidden) if density.base is None else None
+    other = blocks(scope.program, site, hidden) if density.base is None else None
     if other is not None:
         name = "annealed_block_gibbs"
         functions: tuple[str, ...] = (joint_function(scope, site, other),)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dgmppl.errors import NoObjectiveError, SpecError
-from dgmppl.ir.densities import MarkovChain, Pushforward, Unnormalized
+from dgmppl.ir.densities import DiffusionChain, MarkovChain, Pushforward, Unnormalized
+from dgmppl.ir.expressions import Call
+from dgmppl.ir.option_calls import bind
+from dgmppl.ir.options import SAMPLERS
 from dgmppl.ir.program import Role, Site
 from dgmppl.objectives.capabilities import abilities, directions_of
 from dgmppl.objectives.expansion import expansion_of
@@ -20,6 +23,7 @@ def check(structure: Structure) -> None:
     """Refuses guides that name a variable twice or sample what nothing reads, and models that observe one twice."""
     errors = [*_guided_twice(structure), *_unused(structure), *_observed_twice(structure)]
     errors += _latent_normalizer(structure)
+    errors += _diffusions(structure)
     if errors:
         raise SpecError(errors)
 
@@ -65,6 +69,37 @@ def _observed_twice(structure: Structure) -> Iterator[Diagnostic]:
                 f"{name} and {chosen} are one random variable under two names, and both are observed",
                 structure.program.by_name[name].span,
                 fix="observe one of them, or give the other noise of its own",
+            )
+
+
+def _diffusions(structure: Structure) -> Iterator[Diagnostic]:
+    """Guidance without a null condition, dropping of no condition, a schedule learned by another objective."""
+    for variable in structure.variables.values():
+        density, name = variable.site.density, variable.name
+        if not isinstance(density, DiffusionChain):
+            continue
+        sampler = structure.program.evaluate.get("sampler")
+        guided = isinstance(sampler, Call) and bind(sampler, SAMPLERS, "sampler").get("guidance", 1.0) != 1.0
+        if guided and sampler is not None and not (density.drop and density.context):
+            yield Diagnostic(
+                "guidance-without-drop",
+                f"guidance needs the prediction of {name!r} without its condition, and training never drops one",
+                sampler.span,
+                fix=f"condition it and write `drop=0.1` in the `Diffusion` of `{name}`, or leave `guidance` out",
+            )
+        if density.drop and not density.context:
+            yield Diagnostic(
+                "drop-without-condition",
+                f"`drop` replaces a condition, and the diffusion of {name!r} has none",
+                density.span,
+                fix="write `Diffusion(denoiser, c, ...)`, or leave `drop` out",
+            )
+        if isinstance(density.schedule, Call) and density.schedule.function == "learned" and density.weighting != "vlb":
+            yield Diagnostic(
+                "schedule-needs-vlb",
+                f"the schedule of {name!r} is learned, and `weighting={density.weighting}` has no bound to learn it by",
+                density.schedule.span or density.span,
+                fix="write `weighting=vlb`, or a fixed schedule such as `cosine()`",
             )
 
 

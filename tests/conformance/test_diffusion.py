@@ -41,7 +41,7 @@ def results(declared: Spec, name: str, given: Any, particles: int | None = None)
     for backend in BACKENDS:
         executable = compiled[backend].executable
         if function.kind == "loss":
-            loss, gradients, _ = executable.loss("model", values, given, noise=noise)
+            loss, gradients, _ = executable.loss("model", values, given, noise=noise, gradient=True)
             found[backend] = {"loss": loss, **gradients}
         else:
             arguments = {"noise": noise, "rows": ROWS, "particles": particles or 1}
@@ -147,3 +147,18 @@ def test_importance_weights_with_a_bound_inside_are_refused() -> None:
 def test_a_sampler_of_energies_is_refused() -> None:
     with pytest.raises(UnsupportedError, match="the sampler 'langevin' of a diffusion"):
         compile_spec(spec("Diffusion(denoiser)", evaluate={"sampler": "langevin()"})).module  # noqa: B018
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_standalone_text_needs_no_dgmppl_and_gives_the_same_numbers(backend: str) -> None:
+    declared = spec("Diffusion(denoiser, c, schedule=edm(), steps=12)", evaluate={"sampler": "heun(steps=5)"})
+    numbers = []
+    for standalone in (False, True):
+        compiled = compile_spec(declared, backend=backend, standalone=standalone)
+        assert ("from dgmppl" in compiled.source) != standalone
+        values = start(compiled)
+        function = compiled.module.function("elbo")
+        assert function is not None
+        noise = noise_for(function, ROWS, 2)
+        numbers.append(compiled.executable.call("elbo", values, batch(), noise=noise, particles=2)["value"])
+    np.testing.assert_array_equal(numbers[0], numbers[1])

@@ -129,7 +129,7 @@ SMOOTH: dict[str, tuple[Spec, float, int]] = {
     "inverse-2": (image("[autoregressive(made([6]), affine(), direction=inverse), reverse()]"), 25.0, 801),
     "ode-1": (image("ode(field, solver=rk4, steps=8)", 1, "mlp([6], activation=tanh)"), 16.0, 801),
     "ode-2": (image("ode(field, solver=rk4, steps=6)", 2, "mlp([6], activation=tanh)"), 12.0, 201),
-    "conditional-2": (CONDITIONAL, 20.0, 801),
+    "conditional-2": (CONDITIONAL, 12.0, 801),
 }
 CASES: dict[str, Spec] = {key: case[0] for key, case in (DISCRETE | SMOOTH).items()}
 

@@ -74,15 +74,16 @@ def test_data_larger_than_any_memory(source: str) -> None:
     assert [problem.code for problem in found] == ["data-option"]
 
 
-def test_a_file_whose_name_no_file_can_have() -> None:
-    found = check(f"dgmppl: 1\ndata:\n  x: {{file: {'x' * 5000}.csv, column: a}}\nmodel:\n  x: Normal(0, 1)\n")
+@pytest.mark.parametrize("name", ["x" * 5000 + ".csv", "~" * 500 + "/x.csv", "part-*" + "x" * 5000 + ".csv"])
+def test_a_file_whose_name_no_file_can_have(name: str) -> None:
+    found = check(f"dgmppl: 1\ndata:\n  x: {{file: {name}, column: a}}\nmodel:\n  x: Normal(0, 1)\n")
     assert [problem.code for problem in found] == ["data-file-missing"]
 
 
 def test_a_weight_has_numbers_as_parameters_of_its_prior() -> None:
     text = DATA + "  y: [1, 2, 3]\nnetworks:\n  f: mlp([2], prior=Normal(0, {}))\nmodel:\n  y: Normal(f(x), 1)\n"
     assert [problem.code for problem in check(text.format("[2, 3]"))] == ["bad-option"]
-    assert compile_spec(text.format("1 / 2")).source.count("Normal(0.0, 0.5)") == 2
+    assert compile_spec(text.format("1 / 2")).source.count("0.0, 0.5)") == 1
 
 
 def test_a_large_float_is_a_number() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from typer.main import get_command
 
+from dgmppl.api.conversion import convert
 from dgmppl.cli import app, main
 from dgmppl.scaffold import names
 
@@ -28,6 +29,8 @@ BRIEF = {
     "eight_schools": ["--set", "infer.warmup=20", "--set", "infer.draws=20", "--set", "infer.chains=2"],
     "radon": ["--set", "infer.warmup=5", "--set", "infer.draws=5", "--set", "infer.chains=1"],
 }
+# Where a line names no backend: this one compiles nothing.
+QUICK = ["--backend", "pyro"]
 HEAVY = frozenset({"fit", "sample", "posterior", "score", "evaluate", "convert", "doctor"})
 # The spec whose diagnostics README.md shows.
 BAD = """\
@@ -123,10 +126,13 @@ def provide(shown: Shown, workspace: Path, finished: Path, patch: pytest.MonkeyP
             continue
         if not (finished / path).exists():
             patch.chdir(finished)
-            fit = ["fit", f"specs/{path.name}.yaml", "--out", str(path), "--quiet"]
+            fit = ["fit", f"specs/{path.name}.yaml", "--out", str(path), "--quiet", *QUICK]
             assert run(patch, [*fit, *BRIEF[path.name]]) == 0
             patch.chdir(workspace)
-        shutil.copytree(finished / path, workspace / path)
+        if shown.words[0] == "convert":  # to the backend that QUICK names, hence from the other one
+            convert(finished / path, "numpyro", workspace / path)
+        else:
+            shutil.copytree(finished / path, workspace / path)
 
 
 def run(patch: pytest.MonkeyPatch, words: list[str]) -> int:
@@ -141,7 +147,8 @@ def shortened(words: list[str]) -> list[str]:
     if words[0] != "fit":
         return words
     further = ["--steps", "4"] if "--resume" in words else []
-    return [*words, *BRIEF[Path(words[1]).stem], *further]
+    backend = [] if {"-b", "--backend"} & {*words} else QUICK
+    return [*words, *BRIEF[Path(words[1]).stem], *further, *backend]
 
 
 @pytest.mark.parametrize("shown", [marked(shown) for shown in ALL])

@@ -27,13 +27,14 @@ def density(fit: Fit, x: Any = None) -> np.ndarray:
     """log p of the first rows, or their log weights on shared random numbers, nats."""
     executable, whole = fit.program.compiled.executable, fit.batch(x)
     batch = whole.take(fit.program.compiled.program, slice(0, ROWS))
-    if executable.has("log_prob"):
-        return executable.call("log_prob", fit.parameters, batch.arrays, rows=batch.rows)["value"]
-    function = fit.program.compiled.module.function("log_weights")
-    assert function is not None
+    for name in ("log_prob", "log_unnormalized"):
+        if executable.has(name):
+            return executable.call(name, fit.parameters, batch.arrays, rows=batch.rows)["value"]
+    functions = map(fit.program.compiled.module.function, ("log_weights", "unnormalized_log_weights"))
+    function = next(function for function in functions if function is not None)
     noise = noise_for(function, batch.rows, PARTICLES)
     called = executable.call(
-        "log_weights", fit.parameters, batch.arrays, noise=noise, particles=PARTICLES, rows=batch.rows
+        function.name, fit.parameters, batch.arrays, noise=noise, particles=PARTICLES, rows=batch.rows
     )
     return called["value"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,26 @@ def test_a_gradient_that_is_not_finite_is_named(tmp_path: Path, backend: str) ->
     said = refused(tmp_path, backend, HEAD + "  x: Normal(sqrt(abs(mu)), 1)\n" + TRAIN)
     assert "but its gradient is not finite, at step 1" in said
     assert "wrong.yaml:8:3: x: the gradient of the log density with respect to mu is not finite" in said
+
+
+@pytest.mark.parametrize(
+    ("backend", "limit"),
+    [pytest.param("numpyro", "MAX_STEPS", marks=pytest.mark.slow), ("pyro", "MAX_EVALUATIONS")],
+)
+def test_an_equation_that_misses_its_tolerance_is_named_with_its_line(
+    backend: str, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.import_module(f"dgmppl_{backend}.odes"), limit, 8)
+    program = dg.compile(SPECS / "ffjord.yaml", backend=backend, overrides=[
+        "networks.field=mlp([4], activation=tanh)", "bijectors.flow=ode(field, rtol=1e-12, atol=1e-9)",
+        "data.x.size=16", "train.batch_size=8",
+    ])  # fmt: skip
+    with pytest.raises(RunError) as error:
+        program.fit(steps=1)
+    said = str(error.value)
+    assert "the first variable that is not finite is z" in said
+    assert "flow.0: the differential equation was not solved as solver=dopri5, rtol=1e-12, atol=1e-09" in said
+    assert "fix: a larger rtol and atol" in said
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

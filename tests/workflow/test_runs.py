@@ -20,6 +20,7 @@ from dgmppl.errors import RunError
 from dgmppl.runs import checkpoints, columns
 from dgmppl.runs.checkpoints import Checkpoint
 from dgmppl.runs.folder import RunFolder, write_whole
+from dgmppl.runs.interrupts import watched
 
 SPECS = Path(__file__).resolve().parents[2] / "specs"
 BACKENDS = ("numpyro", "pyro")
@@ -49,41 +50,48 @@ def test_resume_is_bit_for_bit(tmp_path: Path, backend: str) -> None:
     assert losses[0][60] == losses[1][60]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_killed_run_goes_on(tmp_path: Path, backend: str) -> None:
-    """SIGTERM writes a checkpoint and says how to go on; the resumed run ends where an uncut one does."""
+SIGNALS = [("numpyro", signal.SIGTERM), ("pyro", signal.SIGINT)]
+
+
+@pytest.mark.parametrize(("backend", "number"), SIGNALS, ids=["numpyro-SIGTERM", "pyro-SIGINT"])
+def test_a_stopped_run_goes_on(tmp_path: Path, backend: str, number: signal.Signals) -> None:
+    """SIGTERM and Ctrl-C write a checkpoint and say how to go on; the resumed run ends where an uncut one does."""
     options = [value for override in VAE["overrides"] for value in ("--set", override)]
     folder = tmp_path / "run"
     command = [
-        sys.executable,
-        "-m",
-        "dgmppl",
-        "fit",
-        str(SPECS / "vae.yaml"),
-        "-b",
-        backend,
-        "--out",
-        str(folder),
-        *options,
-    ]
+        sys.executable, "-m", "dgmppl", "fit", str(SPECS / "vae.yaml"), "-b", backend, "--out", str(folder), *options,
+    ]  # fmt: skip
     process = subprocess.Popen(
         [*command, "--steps", "20000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     metrics = folder / "metrics.jsonl"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (metrics.exists() and metrics.stat().st_size) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=120)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 1, said
     assert "--resume" in said
+    assert "Traceback" not in said
     stopped = checkpoints.latest(folder / "checkpoints").step
     assert 0 < stopped < 20000
     assert not (folder / ".lock").exists()
     total = stopped + 40
-    subprocess.run([*command, "--steps", str(total), "--resume", "--quiet"], check=True, timeout=300)
+    small_vae(backend).fit(steps=total, out=folder, resume=True)
     whole = small_vae(backend).fit(steps=total)
     same(dict(dg.load(folder).parameters), whole.parameters)
+
+
+def test_a_second_ctrl_c_stops_at_once() -> None:
+    """The first one waits for the end of a block; whoever presses again does not want to wait."""
+    with watched() as interrupt:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.requested
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_kill_without_warning_leaves_a_readable_folder(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 from dgmppl.ir import schedules
@@ -30,6 +31,6 @@ def inlined(used: set[tuple[str, str]]) -> list[str]:
 
 def _source(module: str) -> str:
     if module in _SHARED:
-        return Path(_SHARED[module].__file__).read_text(encoding="utf-8")
+        return inspect.getsource(_SHARED[module])
     parts = [f"{module}/{part}.py" for part in _PACKAGES.get(module, ())] or [f"{module}.py"]
     return "\n".join((_RUNTIME / part).read_text(encoding="utf-8") for part in parts)

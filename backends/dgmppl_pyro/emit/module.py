@@ -49,6 +49,7 @@ class PyroPrinter(ModulePrinter):
         "ClassVar": "from typing import ClassVar",
         "Protocol": "from typing import Protocol",
         "_": "",
+        "np": "import numpy as np",
         "pyro": "import pyro",
         "dist": "import pyro.distributions as dist",
         "ot": "import ot",

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dgmppl.errors import SpecError
 from dgmppl.ir.densities import DiffusionChain
 from dgmppl.ir.expressions import Call, Expression, Name
 from dgmppl.ir.kernel import Assign, Define, Denoising, Group, NetworkCall, Noising, Return, Value, Var
@@ -25,7 +24,6 @@ from dgmppl.lowering.expressions import lookup, lower_expression
 from dgmppl.lowering.layout import Lowered, combine, number, raise_rank
 from dgmppl.lowering.scope import Scope, unsupported
 from dgmppl.objectives.algebra import DenoisingTerm, Player
-from dgmppl.source import Diagnostic, Span
 
 # Evaluations of the denoiser by the reverse chain in continuous time, which has no steps of its own.
 STEPS = 250
@@ -213,8 +211,6 @@ def _draw(density: DiffusionChain, scope: Scope, variable: Variable) -> Lowered:
     if sampler not in _DRAWS:
         raise unsupported(f"the sampler {sampler!r} of a diffusion", None if given is None else given.span, "ddim()")
     guidance = float(options.get("guidance", 1.0))
-    if guidance != 1 and not (density.drop and density.context):
-        raise _unguided(variable, None if given is None else given.span)
     denoiser = _denoiser(density, scope, variable, free=guidance != 1)
     plate, shape = variable.kind.plate, variable.kind.shape
     start = scope.random(variable.name, "normal", shape, plate)
@@ -236,20 +232,6 @@ def _draw(density: DiffusionChain, scope: Scope, variable: Variable) -> Lowered:
         span=variable.span,
     )
     return replace(_laid(Lowered(call), *operands, *denoiser.context), shape=shape)
-
-
-def _unguided(variable: Variable, span: Span | None) -> SpecError:
-    """The error for guidance of a diffusion that is never trained without its condition."""
-    return SpecError(
-        [
-            Diagnostic(
-                "guidance-without-drop",
-                f"guidance needs the prediction of {variable.name!r} without its condition, which training never drops",
-                span,
-                fix=f"condition it and write `drop=0.1` in the `Diffusion` of {variable.name!r}, or leave `guidance` out",
-            )
-        ]
-    )
 
 
 def _known(scope: Scope, variable: Variable) -> tuple[Lowered, ...]:
