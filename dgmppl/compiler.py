@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dgmppl.data import describe
+from dgmppl.data import Loader
 from dgmppl.errors import DgmpplError, Problem, SpecError, UnsupportedError
 from dgmppl.ir.data import Column, DataSchema
 from dgmppl.ir.program import Program
@@ -48,6 +48,7 @@ class Compilation:
         schema: what is known of the data.
         program: typed, its guide complete.
         derivation: objective, players, rules, capabilities.
+        loader: the data, read once for the schema and for a fit.
         backend: the backend's name.
         standalone: the emitted text needs none of dgmppl's packages.
         trust_code: `python(...)` in the spec may import code of the user's own.
@@ -57,6 +58,7 @@ class Compilation:
     schema: DataSchema
     program: Program
     derivation: Derivation
+    loader: Loader = field(repr=False)
     backend: str
     standalone: bool = False
     trust_code: bool = False
@@ -156,18 +158,19 @@ def compile_spec(
         SpecError, NoObjectiveError: see `front`.
     """
     written = overridden(spec if isinstance(spec, Spec) else read(spec), overrides)
-    schema = _described(written, bindings, trust_code) if schema is None else schema
+    loader = Loader(written.data, bindings)
+    schema = _described(written, loader, trust_code) if schema is None else schema
     resolved = resolve(written, schema, trust_code=trust_code)
     typed = infer(resolved)
     program = complete_guide(typed)
     derivation = derive(program)
-    return Compilation(written, schema, program, derivation, backend, standalone, trust_code)
+    return Compilation(written, schema, program, derivation, loader, backend, standalone, trust_code)
 
 
-def _described(spec: Spec, bindings: Mapping[str, Any] | None, trust_code: bool) -> DataSchema:
+def _described(spec: Spec, loader: Loader, trust_code: bool) -> DataSchema:
     """What is known of the data; where they are wrong, the error also says what is wrong with the names of the rest."""
     try:
-        return describe(spec.data, bindings)
+        return loader.schema
     except SpecError as error:
         found = list(error.diagnostics)
     unread = DataSchema({one.name: Column(one.name, levels=(), span=one.span) for one in spec.data})

@@ -179,9 +179,7 @@ class CompiledProgram:
         Raises:
             SpecError: data are missing, or do not fit.
         """
-        from dgmppl.data import load
-
-        return load(self.compiled.spec.data, self.bindings, seed=self.compiled.program.train.seed)
+        return self.compiled.loader.load(seed=self.compiled.program.train.seed)
 
     def fit(
         self, data: Any = None, *, seed: int | None = None, steps: int | None = None, device: str = "auto",

@@ -227,7 +227,7 @@ def lags(program: Program, density: Density, name: str, index: str) -> tuple[int
 def _lags(program: Program, expression: Expression, name: str, index: str) -> set[int] | None:
     match expression:
         case Index(value=Name(id=found), items=(item,)) if found == name:
-            lag = _lag(item, index)
+            lag = lag_of(item, index)
             return None if lag is None else {lag}
         case Name(id=found) if found == name:
             return None
@@ -239,7 +239,8 @@ def _lags(program: Program, expression: Expression, name: str, index: str) -> se
             return set().union(*known) if len(known) == len(parts) else None
 
 
-def _lag(item: Expression, index: str) -> int | None:
+def lag_of(item: Expression, index: str) -> int | None:
+    """k where an index is `t - k`; None where it is no lag of a chain's index."""
     match item:
         case Name(id=found) if found == index:
             return 0

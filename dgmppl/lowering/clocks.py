@@ -12,22 +12,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dgmppl.ir.expressions import Expression, Literal, Name, Operation
 from dgmppl.ir.kernel import Number, Value, Var
 from dgmppl.ir.types import Dtype, Shape
 from dgmppl.lowering.layout import Lowered, op
 from dgmppl.lowering.scope import Frame, Scope
-
-
-def lag_of(item: Expression, index: str) -> int | None:
-    """k where an index is `t - k`; None where it is no lag of the chain's index."""
-    match item:
-        case Name(id=found) if found == index:
-            return 0
-        case Operation(operator="-", operands=(Name(id=found), Literal(value=int() as lag))) if found == index:
-            return lag
-        case _:
-            return None
 
 
 @dataclass(slots=True)

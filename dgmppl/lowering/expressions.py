@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from numpy.typing import NDArray
 
 from dgmppl.errors import InternalError
+from dgmppl.ir.analyses import lag_of
 from dgmppl.ir.densities import Density, Deterministic, MarkovChain
 from dgmppl.ir.expressions import (
     Apply,
@@ -26,7 +27,6 @@ from dgmppl.ir.networks import Network
 from dgmppl.ir.program import Role, Site
 from dgmppl.ir.types import Dtype, Shape
 from dgmppl.lowering.calls import as_real, literal_array, lower_call, matmul, stacked, static_size
-from dgmppl.lowering.clocks import lag_of
 from dgmppl.lowering.layout import Lowered, combine, number, op
 from dgmppl.lowering.scope import Scope, unsupported
 

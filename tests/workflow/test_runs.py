@@ -128,6 +128,16 @@ def test_a_run_loads_on_the_other_backend(tmp_path: Path, backend: str) -> None:
     np.testing.assert_allclose(fitted.log_prob(), other.log_prob(), rtol=1e-5)
 
 
+def test_data_are_read_once_for_the_schema_and_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    loading, read = sys.modules["dgmppl.data.load"], []
+    assemble = loading.assemble
+    monkeypatch.setattr(loading, "assemble", lambda *given: read.append(given) or assemble(*given))
+    program = dg.compile(SPECS / "gmm.yaml", backend="pyro")
+    program.fit(steps=1)
+    program.fit(steps=1, seed=1)
+    assert len(read) == 1
+
+
 def test_loading_needs_no_data_and_no_program(tmp_path: Path) -> None:
     spec = tmp_path / "spec.yaml"
     spec.write_text((SPECS / "ppca.yaml").read_text())

@@ -11,12 +11,12 @@ from dataclasses import replace
 import networkx as nx
 
 from dgmppl.errors import InternalError
-from dgmppl.ir.analyses import expressions
+from dgmppl.ir.analyses import expressions, lag_of
 from dgmppl.ir.densities import Density, Deterministic, Elementary, MarkovChain
 from dgmppl.ir.expressions import Index, Name, walk
 from dgmppl.ir.kernel import Scan, Var
 from dgmppl.ir.program import Program, Role, Site
-from dgmppl.lowering.clocks import Clock, Looped, Moment, Parallel, lag_of
+from dgmppl.lowering.clocks import Clock, Looped, Moment, Parallel
 from dgmppl.lowering.densities.elementary import noise_kind
 from dgmppl.lowering.densities.forms import Variable, draw_from, log_densities, log_density
 from dgmppl.lowering.expressions import lower_expression, value_of
