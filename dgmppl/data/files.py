@@ -43,7 +43,7 @@ def read_files(path: Path) -> Content:
     """
     if not glob.has_magic(path.name) or os.path.exists(path):
         return read_file(path)
-    shards = sorted(path.parent.glob(path.name)) if path.parent.is_dir() else []
+    shards = sorted(path.parent.glob(path.name)) if os.path.isdir(path.parent) else []
     if not shards:
         raise FileError("data-file-missing", "matches no file", _near(path))
     return joined(dict(_shards(shards)))
@@ -92,7 +92,7 @@ def _damaged(error: Exception) -> tuple[str, str | None]:
 
 def _near(path: Path) -> str | None:
     """What there is instead of a missing file."""
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         return f"there is no folder {path.parent.name}"
     there = sorted(item.name for item in path.parent.iterdir())
     close = nearest(path.name, there)

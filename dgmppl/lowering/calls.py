@@ -66,6 +66,9 @@ def matmul(left: Lowered, right: Lowered) -> Lowered:
     )
 
 
+_BY_RULE = frozenset({"elementwise", "reduction", "cumulative"})
+
+
 def lower_call(scope: Scope, expression: Call, lower: Lower) -> Lowered:
     """The batched value of a function of the closed table.
 
@@ -86,6 +89,8 @@ def lower_call(scope: Scope, expression: Call, lower: Lower) -> Lowered:
         return _CONSTANTS[function.name](expression)
     if function.name in _STRUCTURAL:
         return _STRUCTURAL[function.name](expression, lower)
+    if function.rule not in _BY_RULE:  # first of all: its arguments need not be values
+        raise unsupported(f"the function {function.name}", expression.span)
     arguments = [lower(argument) for argument in expression.arguments]
     match function.rule:
         case "elementwise":
@@ -94,11 +99,10 @@ def lower_call(scope: Scope, expression: Call, lower: Lower) -> Lowered:
             return combine("call", *operands, function=function.name, dtype=dtype)
         case "reduction":
             return _reduction(expression, as_real(arguments[0]))
-        case "cumulative":
+        case _:
             axis = _axis(expression, arguments[0].rank, default=-1)
             value = as_real(arguments[0])
             return value.with_value(op("cumulative", value.value, function=function.name, axis=axis))
-    raise unsupported(f"the function {function.name}", expression.span)
 
 
 def _axis(expression: Call, rank: int, default: int | None) -> int | None:

@@ -169,6 +169,10 @@ def _size(value: OptionValue) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
+def _layers(value: OptionValue) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 1_000
+
+
 def _sizes(value: OptionValue) -> bool:
     return isinstance(value, tuple) and all(map(_size, value))
 
@@ -212,7 +216,8 @@ _CHECKS: Mapping[str, tuple[Callable[[OptionValue], bool], str]] = {
     ),
     "solver": (_one_of("dopri5", "tsit5", "rk4"), "dopri5, tsit5 or rk4"),
     "trace": (_one_of("exact", "hutchinson"), "exact or hutchinson"),
-    "layers": _SIZE, "width": _SIZE, "kernel": _SIZE, "heads": _SIZE, "bins": _SIZE, "steps": _SIZE,
+    "layers": (_layers, "a whole number from 1 to 1,000"),
+    "width": _SIZE, "kernel": _SIZE, "heads": _SIZE, "bins": _SIZE, "steps": _SIZE,
     "rtol": (_positive, "a positive number"), "atol": (_positive, "a positive number"),
     "bound": (_positive, "a positive number"),
 }  # fmt: skip

@@ -220,6 +220,7 @@ def _misfit(step: Step, shape: Shape, name: str) -> dict[str, Any]:
         "span": step.span,
         "expected": wanted,
         "found": show(shape),
+        "fix": f"drop the `{step.kind}`, or give the variable a shape that it can map",
     }
 
 

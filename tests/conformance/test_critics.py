@@ -13,7 +13,7 @@ from dgmppl.compiler import Compilation, compile_spec
 from dgmppl.errors import RunError
 from dgmppl.ir.expressions import Call, Literal
 from dgmppl.ir.settings import Train
-from tests.games import SMALL, linear, losses, rows_of
+from tests.games import SMALL, linear, losses, noise_of, rows_of
 from tests.support import BACKENDS, SPECS, start
 
 # ---- penalties ------------------------------------------------------------------------------------------------------

@@ -162,3 +162,9 @@ def test_standalone_text_needs_no_dgmppl_and_gives_the_same_numbers(backend: str
         noise = noise_for(function, ROWS, 2)
         numbers.append(compiled.executable.call("elbo", values, batch(), noise=noise, particles=2)["value"])
     np.testing.assert_array_equal(numbers[0], numbers[1])
+
+
+def test_standalone_text_cannot_solve_differential_equations() -> None:
+    declared = spec("Diffusion(denoiser)", evaluate={"log_prob": "ode()"})
+    with pytest.raises(UnsupportedError, match="a differential equation in standalone text"):
+        compile_spec(declared, backend="numpyro", standalone=True).source  # noqa: B018

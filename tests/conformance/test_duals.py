@@ -14,7 +14,7 @@ from scipy.special import expit
 from dgmppl.compiler import compile_spec
 from dgmppl.ir.kernel import Return, ReturnLoss, Var
 from dgmppl.objectives.divergences import F_DIVERGENCES, alpha_divergence, f_divergence
-from tests.games import DIVERGENCES, SMALL, Spec, losses, rows_of
+from tests.games import DIVERGENCES, SMALL, Spec, losses, noise_of, rows_of
 from tests.support import start
 
 

@@ -129,7 +129,7 @@ SMOOTH: dict[str, tuple[Spec, float, int]] = {
     "inverse-2": (image("[autoregressive(made([6]), affine(), direction=inverse), reverse()]"), 25.0, 801),
     "ode-1": (image("ode(field, solver=rk4, steps=8)", 1, "mlp([6], activation=tanh)"), 16.0, 801),
     "ode-2": (image("ode(field, solver=rk4, steps=6)", 2, "mlp([6], activation=tanh)"), 12.0, 201),
-    "conditional-2": (CONDITIONAL, 12.0, 801),
+    "conditional-2": (CONDITIONAL, 14.0, 801),
 }
 CASES: dict[str, Spec] = {key: case[0] for key, case in (DISCRETE | SMOOTH).items()}
 
@@ -160,7 +160,7 @@ def tiled(given: dict[str, int], n: int) -> dict[str, Array]:
 def test_densities_integrate_to_one(key: str, backend: str) -> None:
     for given in [{"c": 0}, {"c": 2}] if "c" in CASES[key]["data"] else [{}]:
         *_, mass, error = weighted(key, backend, moved(key, 0.3), **given)
-        assert error < 2e-3
+        assert error < 5e-3
         assert abs(mass.sum() - 1) <= error + 1e-6
 
 

@@ -11,8 +11,8 @@ from scipy.special import expit
 
 from dgmppl.compiler import compile_spec
 from dgmppl.errors import UnsupportedError
-from tests.games import DIVERGENCES, SMALL, VAE, linear, losses, rows_of
-from tests.support import BACKENDS, SPECS, both, noise_for, start
+from tests.games import DIVERGENCES, SMALL, VAE, linear, losses, noise_of, rows_of
+from tests.support import BACKENDS, SPECS, both, start
 
 GAMES = ("gan", "wgan_gp", "f_gan", "conditional_gan", "vae_gan", "aae", "avb", "bigan")
 
@@ -56,9 +56,7 @@ def test_both_generator_updates_of_js(saturating: bool, sign: float) -> None:
     spec = {**SMALL, "objective": f"adversarial(x, saturating={str(saturating).lower()})"}
     compiled = compile_spec(spec, backend="pyro")
     values = start(compiled)
-    sampled = compiled.module.function("loss_model")
-    assert sampled is not None
-    noise = noise_for(sampled, 6)
+    noise = noise_of(compiled, "model")
     fake = compiled.executable.call("sample", values, {}, noise={"z": noise["z@model"]}, rows=6)["x"]
     raw = np.tanh(fake @ values["judge.layers.0.weight"].T + values["judge.layers.0.bias"])
     raw = raw @ values["judge.layers.1.weight"].T + values["judge.layers.1.bias"]
@@ -81,9 +79,7 @@ def test_no_adversarial_weight_leaves_the_autoencoder() -> None:
     plain = both({**VAE, "networks": networks})
     values, batch = start(game["pyro"]), rows_of(game["pyro"], 6)
     for backend in BACKENDS:
-        function = game[backend].module.function("loss_model")
-        assert function is not None
-        noise = noise_for(function, 6)
+        noise = noise_of(game[backend], "model")
         loss, gradient, _ = game[backend].executable.loss("model", values, batch, noise=noise, gradient=True)
         alone = {spec.name: values[spec.name] for spec in plain[backend].module.parameters}
         expected, slopes, _ = plain[backend].executable.loss(
@@ -130,16 +126,13 @@ def test_a_density_ratio_is_the_critic_s_raw_output_at_the_guide_s_draws() -> No
     }
     compiled = compile_spec(spec, backend="pyro")
     values, batch = start(compiled), rows_of(compiled, 6)
-    critic, model = (compiled.module.function(f"loss_{name}") for name in ("critic", "model"))
-    assert critic is not None
-    assert model is not None
-    noise = noise_for(model, 6)
+    noise = noise_of(compiled, "model")
     z = linear(values, "encode", batch["x"], noise["e"])
     likelihood = stats.norm(linear(values, "decode", z), 0.5).logpdf(batch["x"]).sum(-1)
     expected = (linear(values, "judge", batch["x"], z)[:, 0] - likelihood).mean()
     for loss, _, _ in losses(spec, "model", values, batch):
         assert loss == pytest.approx(expected, rel=1e-12)
-    noise = noise_for(critic, 6)
+    noise = noise_of(compiled, "critic")
     z = linear(values, "encode", batch["x"], noise["e@guide"])
     inside, outside = (linear(values, "judge", batch["x"], point) for point in (z, noise["z@prior"]))
     expected = -(0.5 * np.log(2.0 * expit(inside)).mean() + 0.5 * np.log(2.0 * expit(-outside)).mean())
@@ -185,9 +178,7 @@ def test_what_stands_in_for_samples_without_a_gradient(way: str) -> None:
         "objective": f"adversarial(x, divergence=pearson, fake={way})",
     }
     compiled = compile_spec(spec, backend="pyro")
-    values, function = start(compiled), compiled.module.function("loss_model")
-    assert function is not None
-    noise = noise_for(function, 6)
+    values, noise = start(compiled), noise_of(compiled, "model")
     mean = expit(linear(values, "make", noise["z@model"]))
     fake = mean if way == "mean" else (noise["x@model"] < mean).astype(float)
     raw, slope = linear(values, "judge", fake)[:, 0], values["judge.layers.0.weight"][0]

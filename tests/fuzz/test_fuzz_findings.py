@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import zipfile
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +15,8 @@ import pytest
 
 import dgmppl as dg
 from dgmppl.compiler import check, compile_spec
-from dgmppl.errors import RunError
+from dgmppl.errors import RunError, UnsupportedError
+from dgmppl.zoo_folder import folder
 from tests.fuzz.watch import watched
 
 DATA = "dgmppl: 1\ndata:\n  x: [0.1, 0.5, 0.25]\n"
@@ -58,6 +61,13 @@ def test_what_gives_no_steps_is_repeated_once(steps: str, code: str) -> None:
     assert [problem.code for problem in check(FLOW.format(f"  f: repeat(4294967296, {steps})"))] == [code]
 
 
+def test_too_many_layers_are_refused_before_they_are_made() -> None:
+    images = "dgmppl: 1\ndata:\n  x: {shape: [4, 4], support: binary}\nnetworks:\n  f: causal_conv(layers=%d)\n"
+    model = "model:\n  x[i]: Bernoulli(logits=f(x[:i]))\n"
+    assert [problem.code for problem in check(images % 4294967296 + model)] == ["bad-option"]
+    assert check(images % 3 + model) == []
+
+
 def test_an_order_that_no_program_can_write_out() -> None:
     text = DATA + "bijectors:\n  f: {}\nmodel:\n  z: Normal(0, 1, shape=1000000)\n  w: f(z)\n  x: Normal(mean(w), 1)\n"
     for step in ("permute()", "lu_linear()"):
@@ -84,6 +94,13 @@ def test_a_weight_has_numbers_as_parameters_of_its_prior() -> None:
     text = DATA + "  y: [1, 2, 3]\nnetworks:\n  f: mlp([2], prior=Normal(0, {}))\nmodel:\n  y: Normal(f(x), 1)\n"
     assert [problem.code for problem in check(text.format("[2, 3]"))] == ["bad-option"]
     assert compile_spec(text.format("1 / 2")).source.count("0.0, 0.5)") == 1
+
+
+def test_a_function_as_an_argument_is_no_value() -> None:
+    text = (folder() / "lotka_volterra.yaml").read_text(encoding="utf-8").replace("file: ", f"file: {folder()}/")
+    compiled = compile_spec(re.sub(r"Truncated.*", "Normal(0, 1, shape=4)", text))
+    with contextlib.suppress(UnsupportedError):  # not an `InternalError`
+        assert compiled.source
 
 
 def test_a_large_float_is_a_number() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -129,7 +130,7 @@ def test_a_run_loads_on_the_other_backend(tmp_path: Path, backend: str) -> None:
 
 
 def test_data_are_read_once_for_the_schema_and_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    loading, read = sys.modules["dgmppl.data.load"], []
+    loading, read = importlib.import_module("dgmppl.data.load"), []
     assemble = loading.assemble
     monkeypatch.setattr(loading, "assemble", lambda *given: read.append(given) or assemble(*given))
     program = dg.compile(SPECS / "gmm.yaml", backend="pyro")

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from dgmppl.ir import schedules
 from dgmppl.ir.emission.inline import inline
+from dgmppl.ir.emission.values import unsupported
 
 # In an order in which a module comes after those that it takes definitions from; read, not imported: some of them need
 # libraries that most programs do not.
 _MODULES = (
-    "operations", "elementary", "constraints", "densities", "derivatives", "critics", "draws", "loops", "recursions", "kalman", "samplers", "schedules", "odes", "diffusion",
-    "transport",
+    "operations", "elementary", "constraints", "densities", "derivatives", "critics", "draws", "loops",
+    "recursions", "kalman", "samplers", "schedules", "diffusion", "transport",
     "networks", "activations", "embedding", "attention", "convolutions", "recurrent", "registered", "residual",
     "causal",
     "bijectors", "distributions", "programs",
@@ -21,11 +22,19 @@ _MODULES = (
 _PACKAGES = {"bijectors": ("base", "functions", "splines", "elements", "chain", "mixing", "conditional")}
 # What the backends share stands in the core.
 _SHARED = {"schedules": schedules}
+# What calls a solver of differential equations.
+_SOLVED = {("diffusion", "log_prob"), ("diffusion", "ode")}
 _RUNTIME = Path(__file__).resolve().parent.parent
 
 
 def inlined(used: set[tuple[str, str]]) -> list[str]:
-    """The definitions that (module, name) pairs need, and a namespace for each module."""
+    """The definitions that (module, name) pairs need, and a namespace for each module.
+
+    Raises:
+        UnsupportedError: a differential equation is solved, for which there is no text without the runtime package.
+    """
+    if used & _SOLVED or any(module == "odes" for module, _ in used):
+        raise unsupported("a differential equation in standalone text", None, "numpyro")
     return inline({name: _source(name) for name in _MODULES}, used)
 
 
