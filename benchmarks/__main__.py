@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("vae_torch", "vae_jax", "front_end")
+BENCHMARKS = ("vae_torch", "vae_jax", "flows", "causal_sampling", "quality_flows", "front_end")
 
 
 def main() -> int:

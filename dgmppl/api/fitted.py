@@ -201,6 +201,10 @@ class Fit:
         """Covariates of n draws, in model units."""
         needed = [site.name for site in self._typed.with_role(Role.COVARIATE) if self._typed.children(site.name)]
         needed += [level for level in self._typed.levels if level in self._typed.columns and level not in needed]
+        # A series goes on from its first values, which are the data's.
+        sampler = self.program.compiled.module.function("sample")
+        read = () if sampler is None else sampler.columns
+        needed += [column for column, _ in read if column not in needed]
         if not needed:
             return {}
         own: dict[str, Array] = {}

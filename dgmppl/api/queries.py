@@ -81,7 +81,7 @@ class Queries:
             ]
 
         bound = self._by_rows(batch, particles, call) + log_abs_det(self.program, batch)
-        score = Score(bound, "elbo", "bound", particles, "a lower bound on log p in expectation over the guide")
+        score = Score(bound, "elbo", "bound", particles, "a lower bound on log p in expectation over its draws")
         return stated(score, self.program, batch)
 
     def iwae(self, values: Arrays, batch: Batch, particles: int, seed: int) -> Score:

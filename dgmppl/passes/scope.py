@@ -54,13 +54,16 @@ class Scope:
 
     def _guide_reads(self, site: Site) -> bool:
         """The guide conditions on what is known when it is sampled: no latent that it has not sampled itself."""
-        if site.role is Role.LATENT:
-            return False
-        if site.role is not Role.DETERMINISTIC:
-            return True
-        return all(
-            name in self.guide or self._guide_reads(self.sites[name]) for name in site.parents if name in self.sites
-        )
+        waiting, seen = [site], set[str]()
+        while waiting:  # sites that read each other in a circle, which is reported elsewhere, are seen once
+            reached = waiting.pop()
+            if reached.role is Role.LATENT:
+                return False
+            if reached.role is Role.DETERMINISTIC and reached.name not in seen:
+                seen.add(reached.name)
+                parents = (name for name in reached.parents if name in self.sites and name not in self.guide)
+                waiting += [self.sites[name] for name in parents]
+        return True
 
     def site(self, name: str, section: str) -> Site | None:
         """A readable site, or None."""

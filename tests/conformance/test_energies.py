@@ -14,7 +14,7 @@ from dgmppl.backend import Device
 from dgmppl.compiler import Compilation, compile_spec
 from dgmppl.errors import RunError, UnsupportedError
 from dgmppl.results.partition import annealed, annealed_backwards, integrated, log_normalizer, summed
-from tests.support import BACKENDS, both, noise_for, start
+from tests.support import BACKENDS, both, library_log_density, noise_for, start
 
 ROWS = 6
 
@@ -137,6 +137,15 @@ def test_every_function_is_equal_on_both_backends(name: str) -> None:
         ]
         for key, value in found[0].items():
             np.testing.assert_allclose(value, found[1][key], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_librarys_model_has_the_density_up_to_log_z(backend: str) -> None:
+    compiled = compile_spec(real(), backend=backend)
+    values, batch = start(compiled, jitter=0.3), rows_of(compiled, ROWS)
+    found = library_log_density(backend, compiled.executable.library_model(values), batch, {})
+    expected = compiled.executable.call("log_unnormalized", values, batch)["value"].sum()
+    assert found == pytest.approx(expected, rel=1e-10)
 
 
 # ---- Gaussian data: closed forms ------------------------------------------------------------------------------------
@@ -356,6 +365,13 @@ def test_persistent_chains_go_on_between_steps_and_after_a_restart(backend: str)
         np.testing.assert_array_equal(value, second.state()[name])
     for name, value in before.items():
         assert not np.array_equal(value, whole.state()[name])
+
+
+def test_a_samplers_positional_settings_count() -> None:
+    compiled = compile_spec(real("contrastive_divergence(sampler=mala(7, 0.25))"))
+    loss = compiled.module.function("loss_model")
+    assert [(entry.name, entry.shape) for entry in loss.noise] == [("x.chain", (7, 2)), ("x.accept", (7,))]
+    assert "step_size=0.25" in compiled.source
 
 
 # ---- what is refused ------------------------------------------------------------------------------------------------

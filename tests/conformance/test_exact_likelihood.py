@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 import dgmppl as dg
+from dgmppl.api.export import write_samples
+from dgmppl.cli.options import values as parsed
 from dgmppl.compiler import Compilation
 from dgmppl.errors import NoObjectiveError, RunError
 from dgmppl.ir.networks.causal import visiting_order
@@ -319,3 +322,12 @@ def test_a_beginning_is_kept_and_what_follows_is_conditioned_on_it(backend: str)
         fit.sample(1, given={"x": [0] * 6})
     with pytest.raises(RunError, match="without a gap"):
         fit.sample(1, given={"x": [0.0, np.nan, 1.0, np.nan, np.nan]})
+
+
+def test_a_beginning_on_the_command_line_is_that_of_every_draw(tmp_path: Path) -> None:
+    """What `dgmppl sample RUN --given "x=[1, 0, 1]"` reads and writes."""
+    compiled = dg.compile(factorization(BERNOULLI, "made([12])", "binary", (5,)), backend="pyro")
+    write_samples(compiled.initial(), tmp_path / "drawn.npz", 6, parsed(["x=[1, 0, 1]"]), 0)
+    found = np.load(tmp_path / "drawn.npz")["x"]
+    assert found.shape == (6, 5)
+    np.testing.assert_array_equal(found[:, :3], np.tile([1, 0, 1], (6, 1)))

@@ -103,6 +103,11 @@ def test_a_function_as_an_argument_is_no_value() -> None:
         assert compiled.source
 
 
+def test_sites_that_read_each_other() -> None:
+    text = "model:\n  e: exp(z)\n  z: exp(e)\n  w: Normal(0, 1)\n  x: Normal(w, 1)\nguide:\n  w: Normal(z, 1)\n"
+    assert "use-before-definition" in {problem.code for problem in check(DATA + text)}
+
+
 def test_a_large_float_is_a_number() -> None:
     assert check(DATA + "parameters:\n  m: 1e25\nmodel:\n  x: Normal(m, 1)\n") == []
 

@@ -13,35 +13,48 @@ import numpy as np
 import pytest
 
 import dgmppl as dg
+from dgmppl.api import storage
 from dgmppl.api.fitted import Fit
+from dgmppl.ir.bijectors import BIJECTORS
+from dgmppl.ir.program import Program
 from tests.support import SPECS, noise_for, start
 from tests.zoo import data_for, lowered
 
 # float32 sums over hundreds of terms; float64 leaves the rounding of one.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-9}
 DIRECTIONS = {"float32": ("numpyro", "pyro"), "float64": ("pyro", "numpyro")}
-ROWS, PARTICLES = 64, 3
+ROWS, PARTICLES = 8, 2
 
 
 def density(fit: Fit, x: Any = None) -> np.ndarray:
-    """log p of the first rows, or their log weights on shared random numbers, nats."""
+    """log p of the first rows, or their log weights on shared random numbers, nats; of implicit models the draws."""
     executable, whole = fit.program.compiled.executable, fit.batch(x)
     batch = whole.take(fit.program.compiled.program, slice(0, ROWS))
     for name in ("log_prob", "log_unnormalized"):
         if executable.has(name):
             return executable.call(name, fit.parameters, batch.arrays, rows=batch.rows)["value"]
-    functions = map(fit.program.compiled.module.function, ("log_weights", "unnormalized_log_weights"))
+    functions = map(fit.program.compiled.module.function, ("log_weights", "unnormalized_log_weights", "sample"))
     function = next(function for function in functions if function is not None)
     noise = noise_for(function, batch.rows, PARTICLES)
     called = executable.call(
         function.name, fit.parameters, batch.arrays, noise=noise, particles=PARTICLES, rows=batch.rows
     )
-    return called["value"]
+    return np.concatenate([np.ravel(value) for value in called.values()])
 
 
-@pytest.mark.parametrize("precision", TOLERANCE)
+def tolerance(program: Program, precision: str) -> float:
+    """That of the precision, or where a differential equation is solved ten times that of the solver."""
+    steps = [step for bijector in program.bijectors.values() for step in bijector.walk()]
+    solved = [float(str(step.options["rtol"])) for step in steps if BIJECTORS[step.kind].continuous]
+    return max([TOLERANCE[precision], *(10 * rtol for rtol in solved)])
+
+
+@pytest.mark.parametrize("precision", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", lowered())
-def test_a_run_has_the_same_density_on_the_other_backend(tmp_path: Path, name: str, precision: str) -> None:
+def test_a_run_has_the_same_density_on_the_other_backend(
+    tmp_path: Path, name: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "write_results", lambda *_, **__: None)
     here, there = DIRECTIONS[precision]
     program = dg.compile(
         SPECS / f"{name}.yaml", backend=here, bindings=data_for(name), overrides=[f"train.precision={precision}"]
@@ -55,7 +68,8 @@ def test_a_run_has_the_same_density_on_the_other_backend(tmp_path: Path, name: s
         np.testing.assert_array_equal(loaded.parameters[key], value)
     one, other = (density(fit, data_for(name) or None) for fit in (fitted, loaded))
     assert np.isfinite(one).all()
-    np.testing.assert_allclose(one, other, rtol=TOLERANCE[precision], atol=TOLERANCE[precision])
+    allowed = tolerance(program.compiled.program, precision)
+    np.testing.assert_allclose(one, other, rtol=allowed, atol=allowed)
 
 
 def test_a_changed_parameter_is_seen_by_the_comparison(tmp_path: Path) -> None:

@@ -48,21 +48,6 @@ def test_an_assertion_that_does_not_hold_is_named_with_its_place(tmp_path: Path,
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_an_equation_that_misses_its_tolerance_is_named(
-    tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dgmppl_pyro.odes.MAX_EVALUATIONS", 20)
-    monkeypatch.setattr("dgmppl_numpyro.odes.MAX_STEPS", 2)
-    text = (
-        "dgmppl: 1\nname: wrong\ndata:\n  x: {dataset: moons, size: 64}\nnetworks:\n  field: mlp([8])\n"
-        "bijectors:\n  flow: ode(field, rtol=1e-6, atol=1e-9)\nmodel:\n  z: Normal(0, 1, shape=2)\n  x: flow(z)\n"
-    )
-    said = refused(tmp_path, backend, text + TRAIN)
-    assert "wrong.yaml:8:9: flow: an ODE that misses rtol=1e-06 gives NaN" in said
-    assert "fix: a larger `rtol` and `atol`" in said
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_gradient_that_is_not_finite_is_named(tmp_path: Path, backend: str) -> None:
     said = refused(tmp_path, backend, HEAD + "  x: Normal(sqrt(abs(mu)), 1)\n" + TRAIN)
     assert "but its gradient is not finite, at step 1" in said

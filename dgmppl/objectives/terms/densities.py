@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from dgmppl.ir.densities import Unnormalized
 from dgmppl.ir.expressions import Call, Expression, Literal
+from dgmppl.ir.options import SAMPLERS
 from dgmppl.objectives.algebra import Conjugate, ContrastiveGradient, Direction, Draw, PlayerTerm, Scale
 from dgmppl.objectives.bounds import guided_latents, unnormalized
 from dgmppl.objectives.contributions import Contribution, critic_groups, energy_groups
@@ -38,13 +39,19 @@ def chain(state: State, variable: Variable, given: Mapping[str, Expression], spa
             expected=", ".join(known),
             found=f"support {variable.site.typed.support}",
         )
-    own = dict(declared.keywords) if isinstance(declared, Call) else {}
+    own = _given(declared) if isinstance(declared, Call) else {}
     named = {key: value for key, value in given.items() if key != "sampler"}
     settings: dict[str, Expression] = {
         "steps": Literal(_BLOCK_STEPS if block else _STEPS),
         "persistent": Literal(False),
     }
     return Call(word or known[0], keywords=tuple({**settings, **own, **named}.items()))
+
+
+def _given(sampler: Call) -> dict[str, Expression]:
+    """The settings that a sampler's call gives, positional ones by their names."""
+    names = (argument.name for argument in SAMPLERS[sampler.function].arguments)
+    return {**dict(zip(names, sampler.arguments, strict=False)), **dict(sampler.keywords)}
 
 
 def energy_player(state: State, name: str) -> Contribution:
