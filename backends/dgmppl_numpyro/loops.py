@@ -44,7 +44,9 @@ def scan(
         return step(carry, entries, position)
 
     _, outputs = jax.lax.scan(body, carry, (steps, jnp.arange(positions.start, positions.stop)), reverse=reverse)
-    return tuple(jnp.moveaxis(stacked, 0, stacked.ndim - rank - 1) for stacked, rank in zip(outputs, ranks, strict=True))
+    return tuple(
+        jnp.moveaxis(stacked, 0, stacked.ndim - rank - 1) for stacked, rank in zip(outputs, ranks, strict=True)
+    )
 
 
 def _widened(update: Callable[[Carry], Carry], carry: Carry) -> Carry:

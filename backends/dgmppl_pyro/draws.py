@@ -63,9 +63,7 @@ def batch(noise: Tensor | Source, rank: int) -> tuple[int, ...]:
     return tuple(noise.shape[: noise.ndim - rank]) if isinstance(noise, Tensor) else noise[1]
 
 
-def library(
-    distribution: Any, source: Source, event: tuple[int, ...]
-) -> Tensor:
+def library(distribution: Any, source: Source, event: tuple[int, ...]) -> Tensor:
     """A sample by the library's own sampler, batch axes those of `source`, then the independent axes `event`.
 
     The library's samplers read torch's own generator: it is seeded from the given one and put back afterwards.

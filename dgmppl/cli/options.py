@@ -48,7 +48,12 @@ OtherBackend = Annotated[
     ),
 ]
 Given = Annotated[
-    list[str] | None, typer.Option("--given", metavar="NAME=VALUE", help="a covariate's value, or the beginning of what is drawn in order; repeatable")
+    list[str] | None,
+    typer.Option(
+        "--given",
+        metavar="NAME=VALUE",
+        help="a covariate's value, or the beginning of what is drawn in order; repeatable",
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="of the noise")]
 Particles = Annotated[int, typer.Option("--particles", metavar="N", help="draws behind a bound", min=1)]

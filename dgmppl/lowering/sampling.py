@@ -29,7 +29,7 @@ def sample_function(program: Program, groups: dict[str, Group]) -> Function | No
 
 
 def complete_function(program: Program, groups: dict[str, Group]) -> Function | None:
-    """`complete`: draws given the elements that the batch holds, where an observed site is factorized or a diffusion."""
+    """`complete`: draws given the elements that the batch holds, where a site is factorized or a diffusion."""
     names = frozenset(site.name for site in program.observed if isinstance(site.density, DiffusionChain | Factorized))
     if not names:
         return None

@@ -14,10 +14,10 @@ from dgmppl.ir.emission.names import RESERVED
 from tests.support import SPECS, both, noise_for, start
 
 LOWERED = {
-    "vae", "iwae", "gmm", "ppca", "hierarchical_vae", "ss_vae", "eight_schools", "radon", "bnn", "ar2", "made",
-    "transformer", "pixelcnn", "nsf", "realnvp", "maf", "conditional_flow", "ffjord", "flow_matching", "hmm", "deep_markov",
-    "vae_flow_prior", "ddpm", "vae_ar_decoder", "vae_iaf", "gan", "wgan_gp", "f_gan", "conditional_gan", "vae_gan", "aae", "avb",
-    "bigan", "ebm", "ebm_cd", "nce", "rbm", "latent_ebm",
+    "aae", "ar2", "avb", "bigan", "bnn", "conditional_flow", "conditional_gan", "ddpm", "deep_markov", "ebm",
+    "ebm_cd", "eight_schools", "f_gan", "ffjord", "flow_matching", "gan", "gmm", "hierarchical_vae", "hmm",
+    "iwae", "latent_ebm", "made", "maf", "nce", "nsf", "pixelcnn", "ppca", "radon", "rbm", "realnvp", "ss_vae",
+    "transformer", "vae", "vae_ar_decoder", "vae_flow_prior", "vae_gan", "vae_iaf", "wgan_gp",
 }  # fmt: skip
 # The library's log-density of these would take noise, or is a joint energy's, which is no product of sample statements.
 WITHOUT_PROGRAM = {"ddpm", "rbm"}

@@ -39,7 +39,7 @@ def density(fit: Fit, x: Any = None) -> np.ndarray:
     called = executable.call(
         function.name, fit.parameters, batch.arrays, noise=noise, particles=PARTICLES, rows=batch.rows
     )
-    return np.concatenate([np.ravel(value) for value in called.values()])
+    return np.concatenate([np.ravel(value) for _, value in sorted(called.items())])
 
 
 def tolerance(program: Program, precision: str) -> float:

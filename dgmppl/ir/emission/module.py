@@ -35,7 +35,6 @@ from dgmppl.ir.kernel import (
     Sample,
     Scan,
     Statement,
-    Value,
     Var,
 )
 from dgmppl.ir.types import BINARY, Dtype, Support

@@ -63,8 +63,8 @@ def log_prob(parameters, batch):
     """log p(y|x, sigma, net): [B], nats, exact."""
     net = parameters["net"]
     sigma = constraints.positive(parameters["sigma"])
-    x = batch["x"]
     y = batch["y"]
+    x = batch["x"]
     net_loc = net(x)  # [B]
     return densities.normal(y, net_loc, sigma)
 
@@ -73,8 +73,8 @@ def log_joint(parameters, batch):
     """log p(parameters) + the sum over all data of log p: a scalar, nats."""
     sigma = constraints.positive(parameters["sigma"])
     net = parameters["net"]
-    x = batch["x"]
     y = batch["y"]
+    x = batch["x"]
     log_p_sigma = densities.half_normal(sigma, 1.0)  # []
     log_p_net = sum(densities.standard_normal(leaf).sum() for leaf in jax.tree.leaves(net))  # []
     net_loc = net(x)  # [B]

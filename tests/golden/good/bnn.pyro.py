@@ -77,8 +77,8 @@ def log_prob(parameters, batch):
     """log p(y|x, sigma, net): [B], nats, exact."""
     net = parameters["net"]
     sigma = constraints.positive(parameters["sigma"])
-    x = batch["x"]
     y = batch["y"]
+    x = batch["x"]
     net_loc = net(x)  # [B]
     return densities.normal(y, net_loc, sigma)
 
@@ -87,8 +87,8 @@ def log_joint(parameters, batch):
     """log p(parameters) + the sum over all data of log p: a scalar, nats."""
     sigma = constraints.positive(parameters["sigma"])
     net = parameters["net"]
-    x = batch["x"]
     y = batch["y"]
+    x = batch["x"]
     log_p_sigma = densities.half_normal(sigma, 1.0)  # []
     log_p_net = sum(densities.standard_normal(leaf).sum() for leaf in net.parameters())  # []
     net_loc = net(x)  # [B]

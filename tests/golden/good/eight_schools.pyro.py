@@ -66,9 +66,9 @@ def log_prob(parameters, batch):
     """log p(y|sigma, school, theta): [B], nats, exact."""
     theta = parameters["theta"]
     like = theta
+    y = batch["y"]
     school = batch["school"]
     sigma = batch["sigma"]
-    y = batch["y"]
     return densities.normal(y, theta[school], sigma.to(like.dtype))
 
 
@@ -78,9 +78,9 @@ def log_joint(parameters, batch):
     tau = constraints.positive(parameters["tau"])
     theta = parameters["theta"]
     like = mu
+    y = batch["y"]
     school = batch["school"]
     sigma = batch["sigma"]
-    y = batch["y"]
     log_p_mu = densities.normal(mu, 0.0, 5.0)  # []
     log_p_tau = densities.half_cauchy(tau, 5.0)  # []
     log_p_theta = densities.normal(theta, mu, tau).sum()  # []
@@ -105,5 +105,5 @@ def prior(parameters, batch, noise):
     mu = 5.0 * noise["mu"]  # []
     tau = draws.library(dist.HalfCauchy(like.new_full((), 5.0)), noise["tau"], ())  # []
     theta = mu + tau * noise["theta"]  # [8]
-    y = theta[school] + sigma.to(like.dtype) * noise["y"]  # [B]
-    return {"mu": mu, "tau": tau, "theta": theta, "y": y}
+    y_ = theta[school] + sigma.to(like.dtype) * noise["y"]  # [B]
+    return {"mu": mu, "tau": tau, "theta": theta, "y": y_}

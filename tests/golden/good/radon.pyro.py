@@ -84,9 +84,9 @@ def log_prob(parameters, batch):
     b = parameters["b"]
     sigma = constraints.positive(parameters["sigma"])
     like = a
+    log_radon = batch["log_radon"]
     county = batch["county"]
     floor = batch["floor"]
-    log_radon = batch["log_radon"]
     return densities.normal(log_radon, a[county] + b * floor.to(like.dtype), sigma)
 
 
@@ -100,9 +100,9 @@ def log_joint(parameters, batch):
     sigma = constraints.positive(parameters["sigma"])
     like = g0
     uranium = batch["uranium"]
+    log_radon = batch["log_radon"]
     county = batch["county"]
     floor = batch["floor"]
-    log_radon = batch["log_radon"]
     log_p_g0 = densities.normal(g0, 0.0, 10.0)  # []
     log_p_g1 = densities.normal(g1, 0.0, 10.0)  # []
     log_p_tau = densities.half_normal(tau, 1.0)  # []
@@ -144,5 +144,5 @@ def prior(parameters, batch, noise):
     a = g0 + g1 * uranium + tau * noise["a"]  # [25]
     b = 10.0 * noise["b"]  # []
     sigma = draws.library(dist.HalfNormal(like.new_ones(())), noise["sigma"], ())  # []
-    log_radon = a[county] + b * floor.to(like.dtype) + sigma * noise["log_radon"]  # [B]
-    return {"g0": g0, "g1": g1, "tau": tau, "a": a, "b": b, "sigma": sigma, "log_radon": log_radon}
+    log_radon_ = a[county] + b * floor.to(like.dtype) + sigma * noise["log_radon"]  # [B]
+    return {"g0": g0, "g1": g1, "tau": tau, "a": a, "b": b, "sigma": sigma, "log_radon": log_radon_}

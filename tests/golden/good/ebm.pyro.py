@@ -1,0 +1,206 @@
+"""ebm: compiled by dgmppl from ebm.yaml (sha256 20d4144f3c7b), backend pyro.
+
+p(x) = p₀(x) exp(−E(x)) / Z
+minimize  ½ E‖∇log p(x + 0.1ε) + ε/0.1‖²    D_F(p_data ∗ N(0, σ²I) ‖ p_model) + const
+"""
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from torch import nn
+
+from dgmppl_pyro import densities, derivatives, distributions, draws, operations, programs, samplers
+
+
+class Potential(nn.Module):
+    """[2] -> out []; mlp([128, 128]), softplus."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(2, 128), nn.Linear(128, 128), nn.Linear(128, 1)])
+
+    def forward(self, x):
+        h = operations.softplus(self.layers[0](x))
+        h = operations.softplus(self.layers[1](h))
+        h = self.layers[2](h)
+        return h[..., 0]
+
+
+NETWORKS = {"potential": Potential}
+
+
+def initial():
+    """Start values by group: networks, and unconstrained tensors that `constraints` maps into their sets."""
+    return {"potential": Potential()}
+
+
+class Model(programs.LocalModule):
+    """the generative story, as a program of the library."""
+
+    def __init__(self, parameters=None):
+        parameters = initial() if parameters is None else parameters
+        super().__init__(parameters)
+        self.potential = parameters["potential"]
+
+    def forward(self, x=None, *, rows=4096, size=None):
+        like = self.like
+        potential = self.potential
+        size = size if x is None else len(x)
+        size = rows if size is None else size
+        with pyro.plate("data", size, dim=-1), poutine.scale(scale=rows / size):
+
+            def log_p_x_(x_value):
+                potential_out = potential(x_value)  # [B]
+                return -potential_out + densities.normal(x_value, 0.0, 2.0).sum(-1)
+
+            def draw_x(noise):
+                x_start = 2.0 * noise["x.start"]  # [B, 2]
+
+                def log_p_x(x_value_):
+                    potential_out_ = potential(x_value_)  # [B]
+                    return -potential_out_ + densities.normal(x_value_, 0.0, 2.0).sum(-1)
+                x_sampled = samplers.langevin(log_p_x, x_start, 1, noise["x.chain"], step_size=0.01)  # [B, 2]
+                return x_sampled
+
+            x = pyro.sample(
+                "x",
+                distributions.Composed(
+                    log_p_x_,
+                    draw_x,
+                    {"x.start": ("normal", (2,)), "x.chain": ("normal", (200, 2))},
+                    (2,),
+                    dist.constraints.independent(dist.constraints.real, 1),
+                    reparameterized=True,
+                    like=like,
+                ),
+                obs=x,
+            )
+
+
+class Program:
+    """`model` on the same parameters."""
+
+    def __init__(self, parameters=None):
+        parameters = initial() if parameters is None else parameters
+        self.model = Model(parameters)
+
+
+# Random numbers by function and entry: their kind and axes; named axes get their lengths at run time.
+NOISE = {
+    "loss_model": {"x.smoothing": ("normal", ("data", 2))},
+    "anneal_x": {
+        "x.start": ("normal", ("data", 2)),
+        "x.chain": ("normal", ("data", 200, 2)),
+        "x.accept": ("uniform", ("data", 200)),
+        "x.size": ("uniform", ("data", 200)),
+    },
+    "anneal_x_back": {
+        "x.chain": ("normal", ("data", 200, 2)),
+        "x.accept": ("uniform", ("data", 200)),
+        "x.size": ("uniform", ("data", 200)),
+    },
+    "sample": {"x.start": ("normal", ("data", 2)), "x.chain": ("normal", ("data", 200, 2))},
+}
+
+
+def noise(generator, name, rows, particles=1, dtype=None, device=None):
+    """The random numbers of the function `name` by entry, for `rows` data and `particles` draws of each."""
+    sizes = {"data": rows, "particles": particles}
+    return draws.standard(NOISE[name], generator, sizes, dtype, device)
+
+
+def loss_model(own, other, state, batch, noise, step):
+    """minimize  ½ E‖∇log p(x + 0.1ε) + ε/0.1‖²    (nats per datum)"""
+    potential = own["potential"]
+    x = batch["x"]
+
+    def log_p_x(x_value):
+        potential_out = potential(x_value)  # [B]
+        return -potential_out + densities.normal(x_value, 0.0, 2.0).sum(-1)
+    eps = noise["x.smoothing"]  # [B, 2]
+    x_noisy = x + 0.1 * eps  # [B, 2]
+    loss = (0.5 * torch.square(derivatives.gradient(log_p_x, x_noisy, 1) + eps / 0.1).sum(-1)).mean()  # []
+    return loss, state, {"loss": loss}
+
+
+def unnormalized_x(parameters, batch):
+    """log p(x) + log Z: [B], nats."""
+    potential = parameters["potential"]
+    x = batch["x"]
+    potential_out = potential(x)  # [B]
+    return -potential_out + densities.normal(x, 0.0, 2.0).sum(-1)
+
+
+def anneal_x(parameters, batch, noise):
+    """annealed importance sampling from the base: one chain per row, log w [B], E[w] = Z."""
+    potential = parameters["potential"]
+    x_start = 2.0 * noise["x.start"]  # [B, 2]
+
+    def log_base_x(x_value):
+        return densities.normal(x_value, 0.0, 2.0).sum(-1)
+
+    def log_p_x(x_value_):
+        potential_out = potential(x_value_)  # [B]
+        return -potential_out + densities.normal(x_value_, 0.0, 2.0).sum(-1)
+    # [B, 2]
+    x_sampled = samplers.annealed_hmc(
+        log_base_x,
+        log_p_x,
+        x_start,
+        1,
+        noise["x.chain"],
+        noise["x.accept"],
+        noise["x.size"],
+        leapfrog=10,
+        reverse=False,
+    )
+    return {"x": x_sampled[0], "log_weights": x_sampled[1]}
+
+
+def anneal_x_back(parameters, batch, noise):
+    """annealed importance sampling from exact draws of x: one chain per row, log w [B], E[1/w] = 1/Z."""
+    potential = parameters["potential"]
+    x = batch["x"]
+
+    def log_base_x(x_value):
+        return densities.normal(x_value, 0.0, 2.0).sum(-1)
+
+    def log_p_x(x_value_):
+        potential_out = potential(x_value_)  # [B]
+        return -potential_out + densities.normal(x_value_, 0.0, 2.0).sum(-1)
+    # [B, 2]
+    x_sampled = samplers.annealed_hmc(
+        log_base_x,
+        log_p_x,
+        x,
+        1,
+        noise["x.chain"],
+        noise["x.accept"],
+        noise["x.size"],
+        leapfrog=10,
+        reverse=True,
+    )
+    return {"x": x_sampled[0], "log_weights": x_sampled[1]}
+
+
+def log_unnormalized(parameters, batch):
+    """log p̃(x): [B], nats, up to log Z."""
+    potential = parameters["potential"]
+    x = batch["x"]
+    potential_out = potential(x)  # [B]
+    return -potential_out + densities.normal(x, 0.0, 2.0).sum(-1)
+
+
+def sample(parameters, batch, noise):
+    """one ancestral draw per row: every site of the model by name, [B, *event]. x is the end of
+    langevin(steps=200, step_size=0.01), approximate.
+    """
+    potential = parameters["potential"]
+    x_start = 2.0 * noise["x.start"]  # [B, 2]
+
+    def log_p_x(x_value):
+        potential_out = potential(x_value)  # [B]
+        return -potential_out + densities.normal(x_value, 0.0, 2.0).sum(-1)
+    x_sampled = samplers.langevin(log_p_x, x_start, 1, noise["x.chain"], step_size=0.01)  # [B, 2]
+    return {"x": x_sampled}

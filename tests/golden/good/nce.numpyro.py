@@ -1,0 +1,286 @@
+"""nce: compiled by dgmppl from nce.yaml (sha256 397b5d6afc71), backend numpyro.
+
+p(x) = p₀(x) exp(−E(x)) / Z
+minimize  −log p_{noise}(x)    E_data[log p_noise(x)]
+minimize  −E_{p_data}[log σ(log p(x) − log p_{noise}(x))] − E_{noise}[log σ(−(log p(x) − log p_{noise}(x)))]
+log p_data(x) − log p_noise(x), by logistic regression
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from numpyro.contrib.module import eqx_module
+
+from dgmppl_numpyro import bijectors, densities, distributions, draws, networks, operations, samplers
+
+
+class Potential(eqx.Module):
+    """[2] -> out []; mlp([128, 128]), softplus."""
+
+    layers: list[networks.Linear]
+
+    def __init__(self, key=None):
+        keys = jax.random.split(jax.random.key(0) if key is None else key, 3)
+        self.layers = [
+            networks.Linear(2, 128, keys[0]),
+            networks.Linear(128, 128, keys[1]),
+            networks.Linear(128, 1, keys[2]),
+        ]
+
+    def __call__(self, x):
+        h = operations.softplus(self.layers[0](x))
+        h = operations.softplus(self.layers[1](h))
+        h = self.layers[2](h)
+        return h[..., 0]
+
+
+class CoverConditioner(eqx.Module):
+    """[1] -> shift [1], log_scale [1]; mlp([32]), relu."""
+
+    layers: list[networks.Linear]
+
+    def __init__(self, key=None):
+        keys = jax.random.split(jax.random.key(0) if key is None else key, 2)
+        self.layers = [networks.Linear(1, 32, keys[0]), networks.Linear(32, 2, keys[1])]
+
+    def __call__(self, x):
+        h = jax.nn.relu(self.layers[0](x))
+        h = self.layers[1](h)
+        shift = h[..., :1]
+        log_scale = h[..., 1:]
+        return shift, log_scale
+
+
+class Cover(bijectors.Chain):
+    """z [2] -> x [2]: 2 x (coupling(mlp([32]), affine()), reverse())."""
+
+    def __init__(self, key=None):
+        keys = iter(jax.random.split(jax.random.key(0) if key is None else key, 2))
+        super().__init__(
+            [
+                [
+                    bijectors.Coupling(CoverConditioner(next(keys)), bijectors.Affine(), 2),
+                    bijectors.Reverse(2),
+                ] for _ in range(2)
+            ]
+        )
+
+
+NETWORKS = {"potential": Potential, "cover": Cover}
+
+
+def initial(key):
+    """Start values by group: networks, and unconstrained arrays that `constraints` maps into their sets."""
+    keys = jax.random.split(key, 3)
+    return {"potential": Potential(keys[0]), "cover": Cover(keys[1]), "log_normalizer.x": jnp.full((), 0.0)}
+
+
+def model(parameters, x=None, *, rows=4096, size=None):
+    """the generative story, as a program of the library."""
+    cover = eqx_module("cover", parameters["cover"])
+    potential = eqx_module("potential", parameters["potential"])
+    size = size if x is None else len(x)
+    size = rows if size is None else size
+    with numpyro.plate("data", size, dim=-1), numpyro.handlers.scale(scale=rows / size):
+
+        def log_p_noise(noise_value):
+            u, u_log_det = cover.inverse_and_log_det(noise_value)  # [B, 2]
+            return densities.normal(u, 0.0, 2.0).sum(-1) + u_log_det
+
+        def draw_noise(noise):
+            u_ = 2.0 * noise["u"]  # [B, 2]
+            noise_ = cover.forward(u_)  # [B, 2]
+            return noise_
+
+        noise_2 = numpyro.sample(
+            "noise",
+            distributions.Composed(
+                log_p_noise,
+                draw_noise,
+                {"u": ("normal", (2,))},
+                (2,),
+                dist.constraints.independent(dist.constraints.real, 1),
+                reparameterized=True,
+            ),
+        )
+
+        def log_p_x_(x_value):
+            potential_out = potential(x_value)  # [B]
+            return -potential_out + densities.normal(x_value, 0.0, 2.0).sum(-1)
+
+        def draw_x(noise):
+            x_start = 2.0 * noise["x.start"]  # [B, 2]
+
+            def log_p_x(x_value_):
+                potential_out_ = potential(x_value_)  # [B]
+                return -potential_out_ + densities.normal(x_value_, 0.0, 2.0).sum(-1)
+            x_sampled = samplers.langevin(log_p_x, x_start, 1, noise["x.chain"], step_size=0.01)  # [B, 2]
+            return x_sampled
+
+        x = numpyro.sample(
+            "x",
+            distributions.Composed(
+                log_p_x_,
+                draw_x,
+                {"x.start": ("normal", (2,)), "x.chain": ("normal", (200, 2))},
+                (2,),
+                dist.constraints.independent(dist.constraints.real, 1),
+                reparameterized=True,
+            ),
+            obs=x,
+        )
+
+
+# Random numbers by function and entry: their kind and axes; named axes get their lengths at run time.
+NOISE = {
+    "loss_model": {"u@noise": ("normal", ("data", 2))},
+    "anneal_x": {
+        "x.start": ("normal", ("data", 2)),
+        "x.chain": ("normal", ("data", 200, 2)),
+        "x.accept": ("uniform", ("data", 200)),
+        "x.size": ("uniform", ("data", 200)),
+    },
+    "anneal_x_back": {
+        "x.chain": ("normal", ("data", 200, 2)),
+        "x.accept": ("uniform", ("data", 200)),
+        "x.size": ("uniform", ("data", 200)),
+    },
+    "sample": {
+        "u": ("normal", ("data", 2)),
+        "x.start": ("normal", ("data", 2)),
+        "x.chain": ("normal", ("data", 200, 2)),
+    },
+}
+
+
+def noise(key, name, rows, particles=1, dtype=None):
+    """The random numbers of the function `name` by entry, for `rows` data and `particles` draws of each."""
+    return draws.standard(NOISE[name], key, {"data": rows, "particles": particles}, dtype)
+
+
+def loss_noise(own, other, state, batch, noise, step):
+    """minimize  −log p_{noise}(x)    (nats per datum)"""
+    cover = own["cover"]
+    x = batch["x"]
+    u, u_log_det = cover.inverse_and_log_det(x)  # [B, 2]
+    loss = (-(densities.normal(u, 0.0, 2.0).sum(-1) + u_log_det)).mean()  # []
+    return loss, state, {"loss": loss}
+
+
+def loss_model(own, other, state, batch, noise, step):
+    """minimize  −E_{p_data}[log σ(log p(x) − log p_{noise}(x))] − E_{noise}[log σ(−(log p(x) − log
+    p_{noise}(x)))]    (nats per datum)
+    """
+    cover = other["cover"]
+    potential = own["potential"]
+    log_normalizer_x = own["log_normalizer.x"]
+    x = batch["x"]
+    u = 2.0 * noise["u@noise"]  # [B, 2]
+    noise_, noise_log_det = cover.forward_and_log_det(u)  # [B, 2]
+    noise_2 = jax.lax.stop_gradient(noise_)  # [B, 2]
+    potential_out = potential(x)  # [B]
+    u_, u_log_det = cover.inverse_and_log_det(x)  # [B, 2]
+    potential_out_ = potential(noise_2)  # [B]
+    u_2, u_log_det_ = cover.inverse_and_log_det(noise_2)  # [B, 2]
+    # []
+    loss = (
+        operations.softplus(
+            densities.normal(u_, 0.0, 2.0).sum(-1)
+            + u_log_det
+            - (-potential_out + densities.normal(x, 0.0, 2.0).sum(-1) - log_normalizer_x),
+        )
+        + operations.softplus(
+            -potential_out_
+            + densities.normal(noise_2, 0.0, 2.0).sum(-1)
+            - log_normalizer_x
+            - (densities.normal(u_2, 0.0, 2.0).sum(-1) + u_log_det_),
+        )
+    ).mean()
+    return loss, state, {"loss": loss}
+
+
+def unnormalized_x(parameters, batch):
+    """log p(x) + log Z: [B], nats."""
+    potential = parameters["potential"]
+    x = batch["x"]
+    potential_out = potential(x)  # [B]
+    return -potential_out + densities.normal(x, 0.0, 2.0).sum(-1)
+
+
+def anneal_x(parameters, batch, noise):
+    """annealed importance sampling from the base: one chain per row, log w [B], E[w] = Z."""
+    potential = parameters["potential"]
+    x_start = 2.0 * noise["x.start"]  # [B, 2]
+
+    def log_base_x(x_value):
+        return densities.normal(x_value, 0.0, 2.0).sum(-1)
+
+    def log_p_x(x_value_):
+        potential_out = potential(x_value_)  # [B]
+        return -potential_out + densities.normal(x_value_, 0.0, 2.0).sum(-1)
+    # [B, 2]
+    x_sampled = samplers.annealed_hmc(
+        log_base_x,
+        log_p_x,
+        x_start,
+        1,
+        noise["x.chain"],
+        noise["x.accept"],
+        noise["x.size"],
+        leapfrog=10,
+        reverse=False,
+    )
+    return {"x": x_sampled[0], "log_weights": x_sampled[1]}
+
+
+def anneal_x_back(parameters, batch, noise):
+    """annealed importance sampling from exact draws of x: one chain per row, log w [B], E[1/w] = 1/Z."""
+    potential = parameters["potential"]
+    x = batch["x"]
+
+    def log_base_x(x_value):
+        return densities.normal(x_value, 0.0, 2.0).sum(-1)
+
+    def log_p_x(x_value_):
+        potential_out = potential(x_value_)  # [B]
+        return -potential_out + densities.normal(x_value_, 0.0, 2.0).sum(-1)
+    # [B, 2]
+    x_sampled = samplers.annealed_hmc(
+        log_base_x,
+        log_p_x,
+        x,
+        1,
+        noise["x.chain"],
+        noise["x.accept"],
+        noise["x.size"],
+        leapfrog=10,
+        reverse=True,
+    )
+    return {"x": x_sampled[0], "log_weights": x_sampled[1]}
+
+
+def log_unnormalized(parameters, batch):
+    """log p̃(x): [B], nats, up to log Z."""
+    potential = parameters["potential"]
+    x = batch["x"]
+    potential_out = potential(x)  # [B]
+    return -potential_out + densities.normal(x, 0.0, 2.0).sum(-1)
+
+
+def sample(parameters, batch, noise):
+    """one ancestral draw per row: every site of the model by name, [B, *event]. x is the end of
+    langevin(steps=200, step_size=0.01), approximate.
+    """
+    cover = parameters["cover"]
+    potential = parameters["potential"]
+    u = 2.0 * noise["u"]  # [B, 2]
+    noise_ = cover.forward(u)  # [B, 2]
+    x_start = 2.0 * noise["x.start"]  # [B, 2]
+
+    def log_p_x(x_value):
+        potential_out = potential(x_value)  # [B]
+        return -potential_out + densities.normal(x_value, 0.0, 2.0).sum(-1)
+    x_sampled = samplers.langevin(log_p_x, x_start, 1, noise["x.chain"], step_size=0.01)  # [B, 2]
+    return {"u": u, "noise": noise_, "x": x_sampled}
