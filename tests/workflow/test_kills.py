@@ -14,7 +14,7 @@ import pytest
 
 from tests.workflow.killing import CASES, Tally, finish, kill, require_equal
 
-KILLS = int(os.environ.get("DGMPPL_KILLS", "6"))
+KILLS = int(os.environ.get("DGMPPL_KILLS", "4"))
 SEED = int(os.environ.get("DGMPPL_SEED", "0"))
 PLACES = [(name, backend) for name in CASES for backend in ("numpyro", "pyro")]
 # The first places get one kill more, so that all of them are made.
