@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
 from typing import Any
 
@@ -339,3 +340,28 @@ def test_prior_posterior_and_decoder_train_together(backend: str) -> None:
     assert bound > untrained + 0.3
     assert -entropy - 0.35 < bound <= -entropy + 0.02
     assert torch.get_default_dtype() == torch.float32
+
+
+@backends
+def test_a_decoder_that_does_not_read_the_latent_is_a_factorization(backend: str) -> None:
+    """Where the columns that read z (context comes first) are zero, log p(x | z) is one log p(x) for all z."""
+    one, batch = compiled("sequential-decoder")[backend], data(VAE)
+    values = start(one, jitter=0.4)
+    for name in values:
+        if name.startswith("decoder.") and name.endswith("weight"):
+            values[name][..., :2] = 0.0
+    model = one.executable.library_model(values)
+
+    def log_p(x: Array, z: Array) -> float:
+        prior = (-0.5 * z**2 - 0.5 * np.log(2 * np.pi)).sum()
+        return library_log_density(backend, model, {"x": x}, {"z": z}) - prior
+
+    found, drawn = weights(one, values, batch)
+    for particle in range(PARTICLES):
+        z = drawn["z"][particle]
+        assert log_p(batch["x"], z) == pytest.approx(log_p(batch["x"], np.zeros_like(z)), rel=1e-10)
+        posterior = library_log_density(backend, one.executable.library_guide(values), batch, {"z": z})
+        prior = (-0.5 * z**2 - 0.5 * np.log(2 * np.pi)).sum()
+        assert found[particle].sum() == pytest.approx(log_p(batch["x"], z) + prior - posterior, rel=1e-9)
+    outcomes = np.array(list(itertools.product((0, 1), repeat=4)))
+    assert np.exp([log_p(row[None], np.ones((1, 2))) for row in outcomes]).sum() == pytest.approx(1, abs=1e-10)
