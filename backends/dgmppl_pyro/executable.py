@@ -90,7 +90,9 @@ class Executable:
             leaf.requires_grad_(False)
         random = program.random(declared, mix(seed), rows, particles, dtype, _CPU)
         random.update(program.columns(noise or {}, dtype, _CPU))
-        return _named(program.density(declared, groups, program.columns(batch, dtype, _CPU), random))
+        # Differential equations differentiate their field: without this they would keep the graph of every step.
+        with torch.no_grad():
+            return _named(program.density(declared, groups, program.columns(batch, dtype, _CPU), random))
 
     def loss(
         self,

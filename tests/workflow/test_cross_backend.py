@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import dgmppl as dg
-from dgmppl.api import storage
+from dgmppl.api import running, storage
 from dgmppl.api.fitted import Fit
 from dgmppl.ir.bijectors import BIJECTORS
 from dgmppl.ir.program import Program
@@ -55,6 +55,8 @@ def test_a_run_has_the_same_density_on_the_other_backend(
     tmp_path: Path, name: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "write_results", lambda *_, **__: None)
+    # What is held out is scored by its own tests; here it would solve a diffusion's equation for every row.
+    monkeypatch.setattr(running, "held_out", lambda *_: {"split": "none", "rows": 0, "metrics": [], "why": "a test"})
     here, there = DIRECTIONS[precision]
     program = dg.compile(
         SPECS / f"{name}.yaml", backend=here, bindings=data_for(name), overrides=[f"train.precision={precision}"]
