@@ -51,6 +51,12 @@ class Fit:
     data: DataSet | None = field(default=None, repr=False)
     records: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
+    def __post_init__(self) -> None:
+        """Lists the parameters as the program declares them: jax's trees and checkpoint files have other orders."""
+        order = {parameter.name: number for number, parameter in enumerate(self.program.compiled.module.parameters)}
+        names = sorted(self.parameters, key=lambda name: (order.get(name, len(order)), name))
+        object.__setattr__(self, "parameters", {name: self.parameters[name] for name in names})
+
     @cached_property
     def queries(self) -> Queries:
         """The emitted program's functions."""

@@ -74,6 +74,7 @@ USES: dict[str, Op] = {
     "reduce_leading": op("reduce_leading", X, function="logsumexp"),
     "cast": op("cast", X, dtype="real"),
     "checked": op("checked", X, support="positive"),
+    "origin": op("origin", X, rank=1, shape=(3,)),
     "item": op("item", X, number=0),
     "schedule": op("schedule", start=0.0, end=1.0, steps=10),
     "low_rank_normal": op("low_rank_normal", X, Y, Z, W),
