@@ -80,6 +80,13 @@ class Site:
             raise InternalError(f"site {self.name!r} was read before its type was inferred")
         return self.type
 
+    @property
+    def law(self) -> Density:
+        """The density of a site that has one: of all but covariates."""
+        if self.density is None:
+            raise InternalError(f"{self.name!r} has no density")
+        return self.density
+
 
 @dataclass(frozen=True, slots=True)
 class Critic:

@@ -86,9 +86,7 @@ def _resolve(scope: Scope, name: str) -> Lowered:
         return scope.parameter(site)
     if site.role in (Role.OBSERVED, Role.COVARIATE):
         return scope.column(name, site.typed)
-    if site.density is None:
-        raise InternalError(f"{name!r} has no density")
-    return value_of(site.density, scope, site)
+    return value_of(site.law, scope, site)
 
 
 @singledispatch

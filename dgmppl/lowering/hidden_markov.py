@@ -12,12 +12,11 @@ from dgmppl.ir.densities import MarkovChain
 from dgmppl.ir.kernel import Value
 from dgmppl.ir.program import Site
 from dgmppl.ir.types import Dtype
-from dgmppl.lowering.calls import as_real
 from dgmppl.lowering.clocks import Moment, Parallel
 from dgmppl.lowering.densities.chains import clocked, first_general
-from dgmppl.lowering.densities.forms import Variable, log_densities, log_density
+from dgmppl.lowering.densities.forms import Variable, log_densities, log_density, sum_of_present
 from dgmppl.lowering.expressions import lookup
-from dgmppl.lowering.layout import Lowered, combine, op, reduce_event
+from dgmppl.lowering.layout import Lowered, combine, op
 from dgmppl.lowering.scope import Scope, unsupported
 from dgmppl.objectives.algebra import LogDensity, LogSum, Sum
 
@@ -123,8 +122,7 @@ def _present(scope: Scope, clock: Parallel, site: Site, chain: MarkovChain, valu
     if first_general(chain):
         raise unsupported(f"missing entries of {site.name!r}, whose steps read each other,", site.span)
     each = log_densities(chain.transition, scope, step, value)
-    mask = clock.at(scope, scope.mask(site.name), 0)
-    return reduce_event(combine("mul", each, as_real(mask.with_value(mask.value, each.shape))), "sum")
+    return sum_of_present(each, clock.at(scope, scope.mask(site.name), 0))
 
 
 def lookup_outside(scope: Scope, name: str) -> Lowered:

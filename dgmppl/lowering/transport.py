@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from dgmppl.errors import InternalError
 from dgmppl.ir.bijectors import BIJECTORS
 from dgmppl.ir.densities import Pushforward
 from dgmppl.ir.kernel import Velocity
@@ -26,10 +25,8 @@ def velocity_regression(scope: Scope, term: VelocityRegression) -> Lowered:
     if len(steps) != 1 or not BIJECTORS[steps[0].kind].continuous or density.inverse:
         raise unsupported(f"flow matching of {site.name!r} through further steps", site.span, "one `ode(field)`")
     base = scope.program.by_name[density.base]
-    if base.density is None:
-        raise InternalError(f"the base {base.name!r} has no density")
     data = as_real(lookup(scope, site.name))
-    start = scope.assign(base.name, draw_from(base.density, scope, Variable.of(base)))
+    start = scope.assign(base.name, draw_from(base.law, scope, Variable.of(base)))
     if term.coupling == "optimal_transport":
         start = scope.assign(f"{base.name}_paired", start.with_value(op("coupled", start.value, data.value)))
     time = scope.random(f"{site.name}.time", "uniform", ())

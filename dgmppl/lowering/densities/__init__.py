@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dgmppl.errors import InternalError
-from dgmppl.ir.densities import Density
 from dgmppl.ir.program import Role, Site
-from dgmppl.lowering.calls import as_real
 from dgmppl.lowering.densities import (  # noqa: F401  (they register forms)
     chains,
     diffusion,
@@ -16,9 +13,9 @@ from dgmppl.lowering.densities import (  # noqa: F401  (they register forms)
     unnormalized,
 )
 from dgmppl.lowering.densities.elementary import density_of, density_value, divergence, noise_kind, noise_shape
-from dgmppl.lowering.densities.forms import Variable, draw_from, log_densities, log_density
+from dgmppl.lowering.densities.forms import Variable, draw_site, log_densities, log_density, sum_of_present
 from dgmppl.lowering.expressions import lookup
-from dgmppl.lowering.layout import Lowered, combine, op, reduce_event
+from dgmppl.lowering.layout import Lowered
 from dgmppl.lowering.scope import Scope
 
 __all__ = ["density_of", "density_value", "divergence", "draw", "log_prob", "noise_kind", "noise_shape"]
@@ -29,12 +26,11 @@ def log_prob(scope: Scope, site: Site, *, stop: bool = False) -> Lowered:
 
     Entries that the data lack do not count: they are masked before the sum over the event.
     """
-    density, value, variable = _density(site), lookup(scope, site.name), Variable.of(site)
+    density, value, variable = site.law, lookup(scope, site.name), Variable.of(site)
     if site.name in value.axes or not _masked(scope, site):
         return log_density(density, scope, variable, value, stop=stop)
     each = log_densities(density, scope, variable, value, stop=stop)
-    mask = scope.mask(site.name)
-    return reduce_event(combine("mul", each, as_real(mask.with_value(mask.value, each.shape))), "sum")
+    return sum_of_present(each, scope.mask(site.name))
 
 
 def draw(scope: Scope, site: Site, *, stop: bool = False) -> Lowered:
@@ -42,18 +38,7 @@ def draw(scope: Scope, site: Site, *, stop: bool = False) -> Lowered:
     together = scope.value(site.name)
     if together is not None:
         return together
-    sample = draw_from(_density(site), scope, Variable.of(site))
-    if stop:
-        sample = sample.with_value(op("stop", sample.value))
-    result = scope.assign(site.name, sample)
-    scope.bind(site.name, result)
-    return result
-
-
-def _density(site: Site) -> Density:
-    if site.density is None:
-        raise InternalError(f"{site.name!r} has no density")
-    return site.density
+    return draw_site(scope, site, stop=stop)
 
 
 def _masked(scope: Scope, site: Site) -> bool:

@@ -28,11 +28,9 @@ def density_of(scope: Scope, site: Site, *, stop: bool = False) -> tuple[Density
     Raises:
         UnsupportedError: the site's density is no distribution of the table.
     """
-    if not isinstance(site.density, Elementary):
-        if site.density is None:
-            raise InternalError(f"{site.name!r} has no density")
-        raise not_lowered(site.density, Variable.of(site))
-    return density_value(scope, site.density, site.typed, site.span, stop=stop)
+    if not isinstance(site.law, Elementary):
+        raise not_lowered(site.law, Variable.of(site))
+    return density_value(scope, site.law, site.typed, site.span, stop=stop)
 
 
 def density_value(

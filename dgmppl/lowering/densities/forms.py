@@ -13,7 +13,8 @@ from dgmppl.errors import UnsupportedError
 from dgmppl.ir.densities import Density
 from dgmppl.ir.program import Site
 from dgmppl.ir.types import Shape, TensorType
-from dgmppl.lowering.layout import Lowered
+from dgmppl.lowering.calls import as_real
+from dgmppl.lowering.layout import Lowered, combine, op, reduce_event
 from dgmppl.lowering.scope import Scope, unsupported
 from dgmppl.source import Span
 
@@ -78,6 +79,21 @@ def draw_from(density: Density, scope: Scope, variable: Variable) -> Lowered:
         UnsupportedError: this kind of density is derived but not lowered.
     """
     raise not_lowered(density, variable)
+
+
+def draw_site(scope: Scope, site: Site, *, stop: bool = False) -> Lowered:
+    """A draw of a whole site, bound to its name; with `stop`, no gradient flows back through it."""
+    sample = draw_from(site.law, scope, Variable.of(site))
+    if stop:
+        sample = sample.with_value(op("stop", sample.value))
+    result = scope.assign(site.name, sample)
+    scope.bind(site.name, result)
+    return result
+
+
+def sum_of_present(each: Lowered, mask: Lowered) -> Lowered:
+    """The sum over the event of what the data have: entries that they lack count zero."""
+    return reduce_event(combine("mul", each, as_real(mask.with_value(mask.value, each.shape))), "sum")
 
 
 _WORDS = {

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dgmppl.errors import InternalError
 from dgmppl.ir.densities import Implicit
 from dgmppl.ir.program import Role
-from dgmppl.lowering.densities.forms import Variable, draw_from
+from dgmppl.lowering.densities.forms import Variable, draw_from, draw_site
 from dgmppl.lowering.expressions import lower_expression
 from dgmppl.lowering.layout import Lowered
 from dgmppl.lowering.scope import Scope
@@ -26,8 +25,5 @@ def _draw_auxiliaries(scope: Scope, names: tuple[str, ...]) -> None:
         if site is None or scope.bound(name):
             continue
         _draw_auxiliaries(scope, site.parents)
-        if site.role is not Role.GUIDE:
-            continue
-        if site.density is None:
-            raise InternalError(f"{name!r} has no density")
-        scope.bind(name, scope.assign(name, draw_from(site.density, scope, Variable.of(site))))
+        if site.role is Role.GUIDE:
+            draw_site(scope, site)

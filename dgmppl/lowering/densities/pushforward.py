@@ -6,14 +6,13 @@ inverse is one pass per element (Kingma et al. 2016, section 3.2).
 
 from __future__ import annotations
 
-from dgmppl.errors import InternalError
 from dgmppl.ir.bijectors import BIJECTORS
-from dgmppl.ir.densities import Density, Pushforward
+from dgmppl.ir.densities import Pushforward
 from dgmppl.ir.kernel import Assign, BijectorCall, NoiseEntry, Value, Var
 from dgmppl.ir.program import Site
 from dgmppl.ir.types import Dtype
 from dgmppl.lowering.calls import as_real
-from dgmppl.lowering.densities.forms import Variable, draw_from, log_density
+from dgmppl.lowering.densities.forms import Variable, draw_from, draw_site, log_density
 from dgmppl.lowering.expressions import lower_expression
 from dgmppl.lowering.layout import Lowered, combine
 from dgmppl.lowering.scope import Preimage, Scope
@@ -27,11 +26,11 @@ def _log_density(
     known = scope.preimage(variable.section, variable.name)
     if known is not None and known.image == value.value:
         scope.bind(base.name, known.base)
-        log_p = log_density(_of(base), scope, Variable.of(base), known.base, stop=stop)
+        log_p = log_density(base.law, scope, Variable.of(base), known.base, stop=stop)
         return combine("sub", log_p, known.log_det)
     mapped, log_det = _mapped(density, scope, variable, as_real(value), base.name, backwards=True)
     scope.bind(base.name, mapped)
-    return combine("add", log_density(_of(base), scope, Variable.of(base), mapped, stop=stop), log_det)
+    return combine("add", log_density(base.law, scope, Variable.of(base), mapped, stop=stop), log_det)
 
 
 @draw_from.register
@@ -39,19 +38,12 @@ def _draw(density: Pushforward, scope: Scope, variable: Variable) -> Lowered:
     base = _base(density, scope, variable)
     drawn = scope.value(base.name)
     if drawn is None:
-        drawn = scope.assign(base.name, draw_from(_of(base), scope, Variable.of(base)))
-        scope.bind(base.name, drawn)
+        drawn = draw_site(scope, base)
     if not scope.scored:
         return _image(density, scope, variable, drawn, backwards=False, log_det=False)
     mapped, log_det = _mapped(density, scope, variable, drawn, variable.name, backwards=False)
     scope.keep_preimage(variable.section, variable.name, Preimage(mapped.value, drawn, log_det))
     return mapped
-
-
-def _of(site: Site) -> Density:
-    if site.density is None:
-        raise InternalError(f"the base {site.name!r} has no density")
-    return site.density
 
 
 def _base(density: Pushforward, scope: Scope, variable: Variable) -> Site:
