@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("vae_torch", "vae_jax", "flows", "causal_sampling", "quality_flows", "front_end")
+BENCHMARKS = ("vae_torch", "vae_jax", "flows", "games", "causal_sampling", "energies", "quality_flows", "front_end")
 
 
 def main() -> int:

@@ -31,11 +31,8 @@ import torch
 import torch.nn.functional as F
 import zuko
 
+from benchmarks.emitted import Ours, Values, prepared
 from benchmarks.paired import Ratio, compare, table
-from dgmppl.backend import Device
-from dgmppl.compiler import Compilation, compile_spec
-from dgmppl.data import load
-from dgmppl.ir.parameters import initial_values
 
 LAYERS, HIDDEN, BINS, BOUND = 4, (64, 64), 8, 4
 SPLINE = {
@@ -56,20 +53,6 @@ MADE = {
     "model": {"x[i]": "Bernoulli(logits=net(x[:i]))"},
     "train": {"optimizer": "adam(1e-3)", "batch_size": 128, "steps": 1000},
 }
-Values = dict[str, np.ndarray]
-
-
-class Ours:
-    """The emitted program in its own training loop."""
-
-    def __init__(self, compiled: Compilation, values: Values, data: np.ndarray, rows: np.ndarray) -> None:
-        self.rows, self.losses = rows, np.zeros(0)
-        self.trainer = compiled.executable.trainer(
-            values, {"x": data}, compiled.program.train, steps=10**6, seed=0, device=Device("cpu", "float32", 1)
-        )
-
-    def __call__(self) -> None:
-        self.losses = np.asarray(self.trainer.advance(self.rows)["loss"])
 
 
 # ---- torch -----------------------------------------------------------------------------------------------------------
@@ -212,13 +195,6 @@ def made_layers(values: Values) -> list[tuple[jax.Array, jax.Array]]:
 
 
 # ---- pairs -----------------------------------------------------------------------------------------------------------
-
-
-def prepared(spec: dict[str, Any], backend: str, steps: int) -> tuple[Compilation, Values, np.ndarray, np.ndarray]:
-    compiled = compile_spec(spec, backend=backend)
-    data = np.asarray(load(compiled.spec.data, seed=0).train.arrays["x"], dtype=np.float64)
-    rows = np.random.default_rng(0).integers(0, len(data), (steps, compiled.program.train.batch_size))
-    return compiled, initial_values(compiled.module.parameters, 0), data, rows
 
 
 def spline_flows(steps: int, pairs: int) -> list[Ratio]:

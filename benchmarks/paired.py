@@ -1,7 +1,8 @@
 """Paired timing: contenders take turns in one process, and the ratio of each pair is what counts.
 
-A machine's speed drifts; two programs that run back to back share the drift. The interval is a percentile bootstrap of
-the median ratio over the pairs.
+A machine's speed drifts; two programs that run back to back share the drift. What is compared are CPU seconds of the
+process, which on one thread and an idle machine are those of the clock; other processes that share the machine do not
+count as ours. The interval is a percentile bootstrap of the median ratio over the pairs.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Ratio:
         name: what was compared.
         median: of theirs' seconds / ours' seconds over the pairs.
         low, high: 95 % bootstrap interval of that median.
-        ours, theirs: median seconds of a block.
+        ours, theirs: median CPU seconds of a block.
         target: what the issue asks for, or None.
     """
 
@@ -46,9 +47,9 @@ def compare(
     for pair in range(pairs):
         order = (0, 1) if pair % 2 == 0 else (1, 0)
         for place in order:
-            start = time.perf_counter()
+            start = time.process_time()
             (ours, theirs)[place]()
-            seconds[pair, place] = time.perf_counter() - start
+            seconds[pair, place] = time.process_time() - start
     ratios = seconds[:, 1] / seconds[:, 0]
     generator = np.random.default_rng(0)
     resampled = np.median(generator.choice(ratios, (5000, pairs)), axis=1)

@@ -2,7 +2,8 @@
 
 Every contender sees the same preprocessed arrays, batches of the same rows in the same order, as many steps of Adam at
 the same rate, and is scored on the same held-out rows in the same units. What counts is the difference within a seed:
-positive where ours assigns more; its standard error is over seeds.
+positive where ours assigns more; its standard error is over seeds. `--kept FILE` writes every fit's score as it comes,
+and a later run with the same file goes on where this one stopped.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_paralleli
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
+import json
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -157,9 +161,36 @@ def _fixed(leaf: Any) -> bool:
     return isinstance(leaf, paramax.NonTrainable)
 
 
+class Scores:
+    """Held-out nats by (data, contender, seed, steps), in a file of one line each where there is one."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        lines = path.read_text().splitlines() if path is not None and path.exists() else []
+        self.known: dict[tuple[Any, ...], float] = {tuple(key): nats for key, nats in map(json.loads, lines)}
+
+    def __call__(self, fit: Callable[[], float], *key: str | int) -> float:
+        if key not in self.known:
+            self.known[key] = fit()
+            if self.path is not None:
+                with self.path.open("a") as file:
+                    print(json.dumps([key, self.known[key]]), file=file)
+        return self.known[key]
+
+
+def difference(mine: np.ndarray, other: np.ndarray) -> tuple[str, ...]:
+    """Both means, the mean difference within a seed, its standard error, and the verdict."""
+    paired = mine - other
+    error = paired.std(ddof=1) / np.sqrt(len(paired)) if len(paired) > 1 else float("nan")
+    figures = (mine.mean(), other.mean(), paired.mean(), error)
+    return *(f"{figure:.3f}" for figure in figures), "met" if not paired.mean() < -2 * error else "MISSED"
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--seeds", type=int, default=5)
+    arguments.add_argument("--data", nargs="*", choices=TASKS, default=[*TASKS])
+    arguments.add_argument("--kept", type=Path, help="a file that keeps the scores, so that a stopped run can go on")
     arguments.add_argument("--smoke", action="store_true", help="a tenth of the steps")
     chosen = arguments.parse_args()
     torch.set_num_threads(1)
@@ -167,19 +198,19 @@ def main() -> None:
     for column in ("data", "against", "ours", "theirs", "ours - theirs", "standard error", "verdict"):
         view.add_column(column, justify="left" if column in {"data", "against"} else "right")
     contenders = {"zuko": ("pyro", of_zuko), "flowjax": ("numpyro", of_flowjax)}
-    for name, task in TASKS.items():
-        task = task._replace(steps=task.steps // 10) if chosen.smoke else task
+    scores = Scores(chosen.kept)
+    for name in chosen.data:
+        task = TASKS[name]._replace(steps=TASKS[name].steps // 10) if chosen.smoke else TASKS[name]
         parts = [split(task, seed) for seed in range(chosen.seeds)]
         for against, (backend, fit) in contenders.items():
             mine, other = (
-                np.array([score(seed, part) for seed, part in enumerate(parts)])
-                for score in (partial(ours, backend, task), partial(fit, task))
-            )
-            difference = mine - other
-            error = difference.std(ddof=1) / np.sqrt(len(parts)) if len(parts) > 1 else float("nan")
-            kept = "met" if not difference.mean() < -2 * error else "MISSED"
-            figures = (mine.mean(), other.mean(), difference.mean(), error)
-            view.add_row(name, against, *(f"{figure:.3f}" for figure in figures), kept)
+                np.array([
+                    scores(partial(score, task, seed, part), name, who, seed, task.steps)
+                    for seed, part in enumerate(parts)
+                ])
+                for who, score in ((backend, partial(ours, backend)), (against, fit))
+            )  # fmt: skip
+            view.add_row(name, against, *difference(mine, other))
     Console(width=120).print(view)
 
 

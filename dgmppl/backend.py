@@ -27,11 +27,20 @@ Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where and how precisely to compute: `auto | cpu | cuda`, `float32 | float64 | bfloat16`; None: all threads."""
+    """Where and how precisely to compute.
+
+    Attributes:
+        kind: `auto | cpu | cuda`.
+        precision: `float32 | float64 | bfloat16`.
+        threads: of the processor; None for the library's own choice.
+        data_bytes: memory that training rows may take; None for half of what is free. More rows than that are fed to
+            the device a few steps at a time.
+    """
 
     kind: str = "auto"
     precision: str = "float32"
     threads: int | None = None
+    data_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +114,16 @@ class Executable(Protocol):
         """The imported module."""
         ...
 
+    def on(self, device: Device) -> Executable:
+        """The same program, whose functions compute on a device, in the precision of the parameters they are given.
+
+        Only bfloat16 among the device's precisions makes a difference: factors of matrix products are rounded to it.
+
+        Raises:
+            RunError: there is no such device, or no such precision.
+        """
+        ...
+
     def library_model(self, values: Arrays) -> Callable[..., Any]:
         """An ordinary Pyro / NumPyro model whose networks and learned parameters start at `values`."""
         ...
@@ -160,7 +179,7 @@ class Executable(Protocol):
     def trainer(
         self, values: Arrays, data: Arrays, settings: Train, *, steps: int, seed: int, device: Device
     ) -> Trainer:
-        """Starts training on the whole training data, kept on the device."""
+        """Starts training on the whole training data, kept on the device where they fit `device.data_bytes`."""
         ...
 
     def infer(

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dgmppl.data import Loader
@@ -20,13 +21,18 @@ from dgmppl.objectives.engine import derive
 from dgmppl.objectives.guides import complete_guide
 from dgmppl.passes.infer import infer
 from dgmppl.passes.resolve import resolve
+from dgmppl.passes.run_checks import check_runs
+from dgmppl.passes.trained import inline
 from dgmppl.source import Diagnostic
 from dgmppl.spec.reader import Readable, read
 from dgmppl.spec.syntax import Setting, Spec
 
 if TYPE_CHECKING:
     from dgmppl.backend import Backend, Executable
+    from dgmppl.ir.densities import TrainedDensity
     from dgmppl.ir.kernel import Module
+    from dgmppl.passes.trained import FinishedRun
+    from dgmppl.runs.trained import Chain
 
 STAGES = ("spec", "program", "derivation", "module", "source")
 
@@ -141,7 +147,7 @@ def front(
 def compile_spec(
     spec: Readable | Spec, *, backend: str = "numpyro", bindings: Mapping[str, Any] | None = None,
     overrides: Iterable[str] = (), schema: DataSchema | None = None, standalone: bool = False,
-    trust_code: bool = False,
+    trust_code: bool = False, above: Chain = (),
 ) -> Compilation:  # fmt: skip
     """Run the pipeline up to the derivation; lowering and emission follow when their results are asked for.
 
@@ -153,6 +159,7 @@ def compile_spec(
         schema: what is known of the data, where they were described before (a stored run); None describes them.
         standalone: the emitted text is to need none of dgmppl's packages.
         trust_code: see `front`.
+        above: the finished runs that are being read, where the spec is one's.
 
     Raises:
         SpecError, NoObjectiveError: see `front`.
@@ -160,8 +167,19 @@ def compile_spec(
     written = overridden(spec if isinstance(spec, Spec) else read(spec), overrides)
     loader = Loader(written.data, bindings)
     schema = _described(written, loader, trust_code) if schema is None else schema
-    resolved = resolve(written, schema, trust_code=trust_code)
+
+    def program_of(path: Path, columns: DataSchema, chain: Chain) -> Program:
+        return compile_spec(path, schema=columns, trust_code=trust_code, above=chain).program
+
+    def find(density: TrainedDensity) -> FinishedRun | None:
+        # What reads runs and lowers programs is loaded for specs that name one.
+        from dgmppl.runs.trained import FinishedRuns
+
+        return FinishedRuns(program_of, above).find(density)
+
+    resolved = inline(resolve(written, schema, trust_code=trust_code), find)
     typed = infer(resolved)
+    check_runs(typed)
     program = complete_guide(typed)
     derivation = derive(program)
     return Compilation(written, schema, program, derivation, loader, backend, standalone, trust_code)

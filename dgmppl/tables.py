@@ -53,9 +53,10 @@ def _table(table: str) -> Mapping[str, Any]:
 
             return DISTRIBUTIONS
         case "divergences":
+            from dgmppl.ir.options import DIVERGENCES as WORDS
             from dgmppl.objectives.divergences import DIVERGENCES
 
-            return DIVERGENCES
+            return {**{name: entry.doc for name, entry in WORDS.items()}, **DIVERGENCES}
         case "functions":
             from dgmppl.ir.functions import FUNCTIONS
 

@@ -15,14 +15,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dgmppl.ir.networks import Network
+from dgmppl.ir.networks import NETWORKS, Head, Network, OptionValue
 from dgmppl.ir.parameters import initial_values
+from dgmppl.ir.types import POSITIVE, REAL, Shape, TensorType
 from dgmppl_numpyro.emit.module import NumPyroPrinter
 from dgmppl_pyro.emit.module import PyroPrinter
 
 Values = dict[str, NDArray[np.float64]]
 
 _NUMBERS = itertools.count()
+
+
+def network(kind: str, inputs: tuple[Shape, ...], heads: dict[str, Shape], /, **options: OptionValue) -> Network:
+    """A network `net` with real inputs; the head `scale` is positive."""
+    given = {option.name: options.get(option.name, option.default) for option in NETWORKS[kind].options}
+    outputs = tuple(Head(name, shape, POSITIVE if name == "scale" else REAL) for name, shape in heads.items())
+    return Network("net", kind, given, tuple(map(TensorType, inputs)), outputs)
 
 
 def moved(network: Network, scale: float = 0.1) -> Values:

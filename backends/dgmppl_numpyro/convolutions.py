@@ -22,7 +22,7 @@ Cache: TypeAlias = "tuple[Array | None, Array, tuple[Array, ...]]"
 
 
 class Conv(eqx.Module):  # type: ignore[misc]
-    """A convolution of images: [N, in, H, W] -> [N, out, H', W'].
+    """A convolution of images: [N, in, H, W] -> [N, out, H', W'], or of maps with another number of axes.
 
     Attributes:
         weight: [out, in, kernel, kernel], torch's layout.
@@ -34,19 +34,22 @@ class Conv(eqx.Module):  # type: ignore[misc]
     weight: Array
     bias: Array
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, key: Array, *, stride: int, padding: int) -> None:
-        """Both uniform in +-1/sqrt(in kernel^2), as torch draws them."""
-        keys, bound = jax.random.split(key), 1.0 / math.sqrt(inputs * kernel**2)
-        shape = (outputs, inputs, kernel, kernel)
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, key: Array, *, stride: int = 1, padding: int = 0, axes: int = 2
+    ) -> None:
+        """Both uniform in +-1/sqrt(in kernel^axes), as torch draws them."""
+        keys, bound = jax.random.split(key), 1.0 / math.sqrt(inputs * kernel**axes)
+        shape = (outputs, inputs, *[kernel] * axes)
         self.stride, self.padding = stride, padding
         self.weight = jax.random.uniform(keys[0], shape, minval=-bound, maxval=bound)
         self.bias = jax.random.uniform(keys[1], (outputs,), minval=-bound, maxval=bound)
 
     def __call__(self, x: Array) -> Array:
         """With `padding` zeros on every side."""
-        pads = [(self.padding, self.padding)] * 2
-        h = jax.lax.conv_general_dilated(x, self.weight, (self.stride, self.stride), pads)
-        return h + self.bias[:, None, None]
+        axes = x.ndim - 2
+        pads = [(self.padding, self.padding)] * axes
+        h = jax.lax.conv_general_dilated(x, self.weight, (self.stride,) * axes, pads)
+        return h + self.bias.reshape(-1, *[1] * axes)
 
 
 class ConvTranspose(eqx.Module):  # type: ignore[misc]
@@ -92,11 +95,12 @@ class GroupNorm(eqx.Module):  # type: ignore[misc]
         self.bias = jnp.zeros(channels)
 
     def __call__(self, x: Array) -> Array:
-        """[N, channels, H, W] -> [N, channels, H, W]."""
+        """[N, channels, *sides] -> [N, channels, *sides]."""
+        weight, bias = (part.reshape(-1, *[1] * (x.ndim - 2)) for part in (self.weight, self.bias))
         grouped = x.reshape(x.shape[0], self.groups, -1)
         centred = grouped - grouped.mean(-1, keepdims=True)
         scale = jax.lax.rsqrt((centred * centred).mean(-1, keepdims=True) + 1e-5)
-        return (centred * scale).reshape(x.shape) * self.weight[:, None, None] + self.bias[:, None, None]
+        return (centred * scale).reshape(x.shape) * weight + bias
 
 
 class Encoder(eqx.Module):  # type: ignore[misc]

@@ -42,6 +42,12 @@ def select(device: Device) -> jax.Device:
     return jax.devices(kind)[0]
 
 
+def free_bytes(device: jax.Device) -> int | None:
+    """What is free of the device's own memory; None for a processor, which computes in the host's."""
+    statistics = None if device.platform == "cpu" else device.memory_stats()
+    return None if statistics is None else int(statistics["bytes_limit"] - statistics["bytes_in_use"])
+
+
 def limit_threads(threads: int | None) -> None:
     """Sets the size of XLA's thread pool, which is fixed when JAX first looks for devices.
 
@@ -70,13 +76,15 @@ def scope(device: Device) -> Iterator[jax.Device]:
 
 
 @contextmanager
-def exact(values: Arrays, batch: Arrays) -> Iterator[None]:
+def exact(values: Arrays, batch: Arrays, device: Device | None = None) -> Iterator[None]:
     """Computes in the parameters' own precision (the data's where there are none), matrix products in full precision.
 
-    float64 if a floating array is float64, else float32.
+    float64 if a floating array is float64, else float32. Factors are rounded where the device's precision is bfloat16.
+    None for JAX's present device.
     """
     floating = [array for array in map(np.asarray, values.values()) if array.dtype.kind == "f"]
     floating = floating or [array for array in map(np.asarray, batch.values()) if array.dtype.kind == "f"]
     wide = any(array.dtype == np.float64 for array in floating)
-    with jax.enable_x64(wide), jax.default_matmul_precision("highest"):
+    place, matmul = (None, None) if device is None else (select(device), _MATMUL[device.precision])
+    with jax.enable_x64(wide), jax.default_matmul_precision(matmul or "highest"), jax.default_device(place):
         yield

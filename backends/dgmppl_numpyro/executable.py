@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType
@@ -28,6 +29,18 @@ class Executable:
     def __init__(self, source: str, module: Module) -> None:
         self._program = Program(source, module)
         self._compiled: dict[tuple[object, ...], _Compiled] = {}
+        self._device: Device | None = None
+
+    def on(self, device: Device) -> Executable:
+        """The same program, whose functions compute on a device.
+
+        Raises:
+            RunError: there is no such device, or no such precision.
+        """
+        devices.select(device)
+        moved = copy.copy(self)
+        moved._device = device
+        return moved
 
     @property
     def source(self) -> str:
@@ -85,7 +98,7 @@ class Executable:
         """
         rows = self._program.rows(batch) if rows is None else rows
         run = self._density(function, rows, particles)
-        with devices.exact(values, batch):
+        with devices.exact(values, batch, self._device):
             flat, columns = self._program.tree.load(values), self._program.columns(batch)
             return _named(run(flat, columns, key(seed), self._program.columns(noise or {})))
 
@@ -118,7 +131,7 @@ class Executable:
             moves, by canonical name (empty unless asked for); the report's entries.
         """
         run = self._loss(player, self._program.rows(batch), gradient)
-        with devices.exact(values, batch):
+        with devices.exact(values, batch, self._device):
             flat, columns = self._program.tree.load(values), self._program.columns(batch)
             loss, gradients, report = run(flat, columns, key(seed), self._program.columns(noise or {}))
             return float(loss), to_host(gradients), {name: float(entry) for name, entry in report.items()}
@@ -146,7 +159,7 @@ class Executable:
     def trainer(
         self, values: Arrays, data: Arrays, settings: Train, *, steps: int, seed: int, device: Device
     ) -> Trainer:
-        """Starts training on the whole training data, kept on the device."""
+        """Starts training on the whole training data, kept on the device where they fit `device.data_bytes`."""
         return Trainer(self._program, values, data, settings, steps=steps, seed=seed, device=device)
 
     def infer(

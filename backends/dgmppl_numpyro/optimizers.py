@@ -86,8 +86,12 @@ def schedule_factor(schedule: Call | None, steps: int) -> Factor | None:
     return factor
 
 
+def norm(gradients: Any) -> Any:
+    """The Euclidean norm of all gradients together."""
+    return jnp.sqrt(sum(jnp.vdot(gradient, gradient) for gradient in jax.tree.leaves(gradients)))
+
+
 def clip_by_norm(gradients: Any, limit: float) -> Any:
     """Gradients g times min(1, limit / (|g| + 1e-6)), |g| over all of them together; torch's formula."""
-    norm = jnp.sqrt(sum(jnp.vdot(gradient, gradient) for gradient in jax.tree.leaves(gradients)))
-    scale = jnp.minimum(1.0, limit / (norm + 1e-6))
+    scale = jnp.minimum(1.0, limit / (norm(gradients) + 1e-6))
     return jax.tree.map(lambda gradient: gradient * scale, gradients)

@@ -20,8 +20,8 @@ from jax import Array, lax
 LogDensity = Callable[..., Array]
 Transition = Callable[[Array, tuple[Array, ...]], Array]
 
-# Annealed chains draw each transition's step size log-uniformly between these, so that some fit every temperature.
-SMALLEST, LARGEST = 0.03, 1.0
+# A chain whose largest element is so many times one more than that of its start has no density that it follows.
+EXPLODED = 1e6
 
 
 # ---- continuous events ----------------------------------------------------------------------------------------------
@@ -49,14 +49,14 @@ def langevin(
         clip: each element of the gradient is clipped to [-clip, clip].
     """
     scale = math.sqrt(2.0 * step_size) if noise is None else noise
-    (steps,), start = _steps(start, rank, (normal, rank))
-    slope = _slope(_fixed(log_p, start))
+    (steps,), start = split_noise(start, rank, (normal, rank))
+    slope = value_and_slope(fixed(log_p, start))
 
     def step(x: Array, entries: tuple[Array, ...]) -> Array:
         drift = slope(x)[1] if clip is None else jnp.clip(slope(x)[1], -clip, clip)
         return x + step_size * drift + scale * entries[0]
 
-    return _run(step, start, (steps,))
+    return _bounded(_run(step, start, (steps,)), start, rank)
 
 
 def mala(log_p: LogDensity, start: Array, rank: int, normal: Array, uniform: Array, *, step_size: float) -> Array:
@@ -70,8 +70,8 @@ def mala(log_p: LogDensity, start: Array, rank: int, normal: Array, uniform: Arr
         uniform: [.., steps].
         step_size: h.
     """
-    (normals, uniforms), start = _steps(start, rank, (normal, rank), (uniform, 0))
-    slope = _slope(_fixed(log_p, start))
+    (normals, uniforms), start = split_noise(start, rank, (normal, rank), (uniform, 0))
+    slope = value_and_slope(fixed(log_p, start))
 
     def step(x: Array, entries: tuple[Array, ...]) -> Array:
         eps, u = entries
@@ -98,16 +98,16 @@ def hmc(
         step_size: of the leapfrog.
         leapfrog: how many of them make a transition.
     """
-    (normals, uniforms), start = _steps(start, rank, (normal, rank), (uniform, 0))
-    slope = _slope(_fixed(log_p, start))
+    (normals, uniforms), start = split_noise(start, rank, (normal, rank), (uniform, 0))
+    slope = value_and_slope(fixed(log_p, start))
 
     def step(x: Array, entries: tuple[Array, ...]) -> Array:
-        return _hamiltonian(slope, x, rank, entries, step_size, leapfrog)
+        return hamiltonian(slope, x, rank, entries, step_size, leapfrog)
 
     return _run(step, start, (normals, uniforms))
 
 
-def _hamiltonian(
+def hamiltonian(
     slope: Callable[[Array], tuple[Array, Array]],
     x: Array,
     rank: int,
@@ -143,17 +143,17 @@ def gibbs(log_p: LogDensity, start: Array, rank: int, gumbel: Array, *, states: 
         gumbel: [.., steps, *event, states].
         states: how many values an element has.
     """
-    (gumbels,), start = _steps(start, rank, (gumbel, rank + 1))
+    (gumbels,), start = split_noise(start, rank, (gumbel, rank + 1))
     size, batch, event = _split(start, rank)
     values = jnp.arange(states, dtype=start.dtype)
     wide = jnp.broadcast_to(start, (states, *start.shape))
-    fixed = _fixed(log_p, wide)
+    held = fixed(log_p, wide)
 
     def visit(x: Array, entry: tuple[Array, Array]) -> tuple[Array, None]:
         place, noise = entry
         choices = jnp.broadcast_to(x, (states, *x.shape))
         choices = choices.at[..., place].set(values.reshape(states, *(1,) * len(batch)))
-        logits = jnp.moveaxis(fixed(choices.reshape(states, *batch, *event)), 0, -1)
+        logits = jnp.moveaxis(held(choices.reshape(states, *batch, *event)), 0, -1)
         return x.at[..., place].set((logits + noise).argmax(-1).astype(x.dtype)), None
 
     def step(x: Array, entries: tuple[Array, ...]) -> Array:
@@ -178,16 +178,16 @@ def gibbs_with_gradients(
         uniform: [.., steps].
         states: as in `gibbs`.
     """
-    (gumbels, uniforms), start = _steps(start, rank, (gumbel, 1), (uniform, 0))
-    slope = _slope(_fixed(log_p, start))
+    (gumbels, uniforms), start = split_noise(start, rank, (gumbel, 1), (uniform, 0))
+    slope = value_and_slope(fixed(log_p, start))
 
     def step(x: Array, entries: tuple[Array, ...]) -> Array:
-        return _informed(slope, x, rank, entries, states)
+        return informed(slope, x, rank, entries, states)
 
     return _run(step, start, (gumbels, uniforms))
 
 
-def _informed(
+def informed(
     slope: Callable[[Array], tuple[Array, Array]], x: Array, rank: int, noise: tuple[Array, ...], states: int
 ) -> Array:
     """One transition of Gibbs-with-gradients."""
@@ -240,8 +240,8 @@ def block_gibbs(
         states: of a visible and of a hidden unit.
     """
     noises = (visible, rank + (states[0] > 2)), (hidden, hidden_rank + (states[1] > 2))
-    steps, start = _steps(start, rank, *noises)
-    blocks = _blocks(log_p, start, steps[1], states)
+    steps, start = split_noise(start, rank, *noises)
+    blocks = block_sweep(log_p, start, steps[1], states)
 
     def step(x: Array, entries: tuple[Array, ...]) -> Array:
         return blocks(x, *entries, 1.0)[0]
@@ -249,163 +249,29 @@ def block_gibbs(
     return _run(step, start, steps)
 
 
-def _blocks(
+def block_sweep(
     log_p: LogDensity, start: Array, noises: Array, states: tuple[int, int]
 ) -> Callable[..., tuple[Array, Array]]:
     """A sweep over both blocks at an inverse temperature: (visible, hidden)."""
     like = noises[0] if states[1] == 2 else noises[0][..., 0]
     empty = jnp.zeros(like.shape, start.dtype)
-    fixed = _fixed(log_p, start, empty)
-    given_visible = jax.grad(lambda h, v: fixed(v, h).sum())
-    given_hidden = jax.grad(lambda v, h: fixed(v, h).sum())
+    held = fixed(log_p, start, empty)
+    given_visible = jax.grad(lambda h, v: held(v, h).sum())
+    given_hidden = jax.grad(lambda v, h: held(v, h).sum())
 
     def sweep(x: Array, visible: Array, hidden: Array, inverse: Any) -> tuple[Array, Array]:
-        h = _units(inverse * given_visible(empty, x), hidden, states[1])
-        return _units(inverse * given_hidden(x, h), visible, states[0]), h
+        h = units(inverse * given_visible(empty, x), hidden, states[1])
+        return units(inverse * given_hidden(x, h), visible, states[0]), h
 
     return sweep
 
 
-def _units(slope: Array, noise: Array, states: int) -> Array:
+def units(slope: Array, noise: Array, states: int) -> Array:
     """Independent units of values k = 0.. with log-weights k slope."""
     if states == 2:
         return (noise < jax.nn.sigmoid(slope)).astype(slope.dtype)
     values = jnp.arange(states, dtype=slope.dtype)
     return (slope[..., None] * values + noise).argmax(-1).astype(slope.dtype)
-
-
-# ---- annealed importance sampling -----------------------------------------------------------------------------------
-
-
-def annealed_hmc(
-    log_base: LogDensity,
-    log_p: LogDensity,
-    start: Array,
-    rank: int,
-    normal: Array,
-    uniform: Array,
-    size: Array,
-    *,
-    leapfrog: int,
-    reverse: bool,
-) -> tuple[Array, Array]:
-    """Annealed importance sampling along base^(1 - beta) p^beta with HMC (Neal 2001, eq. 11 to 14).
-
-    Forward, from draws of the base, E[exp(log_weights)] = Z. Reverse, from exact draws of p, E[exp(-log_weights)] =
-    1 / Z.
-
-    Args:
-        log_base: the normalized density at beta = 0.
-        log_p: the unnormalized one at beta = 1.
-        start: draws of the base; in reverse of p.
-        rank: axes of an event.
-        normal: momenta, [.., temperatures, *event].
-        uniform: [.., temperatures].
-        size: uniforms of the step sizes, [.., temperatures].
-        leapfrog: leapfrog steps of a transition.
-        reverse: from beta = 1 to beta = 0.
-
-    Returns:
-        The chains' ends [.., *event], and the log-weights [..], nats.
-    """
-    steps, start = _steps(start, rank, (normal, rank), (uniform, 0), (size, 0))
-    base, target = _fixed(log_base, start), _fixed(log_p, start)
-
-    def move(x: Array, beta: Array, entries: tuple[Array, ...]) -> Array:
-        momentum, u, share = entries
-        step_size = (SMALLEST * (LARGEST / SMALLEST) ** share).reshape(share.shape + (1,) * rank)
-        slope = _slope(lambda point: _between(base, target, beta, point))
-        return _hamiltonian(slope, x, rank, (momentum, u), step_size, leapfrog)
-
-    return _annealed(move, lambda x: target(x) - base(x), start, steps, reverse)
-
-
-def annealed_gibbs_with_gradients(
-    log_base: LogDensity,
-    log_p: LogDensity,
-    start: Array,
-    rank: int,
-    gumbel: Array,
-    uniform: Array,
-    *,
-    states: int,
-    reverse: bool,
-) -> tuple[Array, Array]:
-    """Annealed importance sampling with Gibbs-with-gradients; arguments as in `annealed_hmc` and there."""
-    steps, start = _steps(start, rank, (gumbel, 1), (uniform, 0))
-    base, target = _fixed(log_base, start), _fixed(log_p, start)
-
-    def move(x: Array, beta: Array, entries: tuple[Array, ...]) -> Array:
-        return _informed(_slope(lambda point: _between(base, target, beta, point)), x, rank, entries, states)
-
-    return _annealed(move, lambda x: target(x) - base(x), start, steps, reverse)
-
-
-def annealed_block_gibbs(
-    log_p: LogDensity,
-    start: Array,
-    rank: int,
-    visible: Array,
-    hidden: Array,
-    first: Array,
-    *,
-    hidden_rank: int,
-    states: tuple[int, int],
-    reverse: bool,
-) -> tuple[Array, Array]:
-    """Annealed importance sampling along p(v, h)^beta with block Gibbs (Salakhutdinov and Murray 2008).
-
-    The base is the uniform distribution over the states of all units; its log-mass is part of the log-weights.
-
-    Args:
-        log_p: as in `block_gibbs`.
-        start: uniform visible units; in reverse exact draws of them.
-        rank: as in `block_gibbs`.
-        visible: as in `block_gibbs`, one entry per temperature.
-        hidden: likewise.
-        first: like one entry of `hidden`: the hidden units' first draw.
-        hidden_rank: as in `block_gibbs`.
-        states: as in `block_gibbs`.
-        reverse: from beta = 1 to beta = 0.
-    """
-    noises = (visible, rank + (states[0] > 2)), (hidden, hidden_rank + (states[1] > 2))
-    steps, start = _steps(start, rank, *noises)
-    sweep = _blocks(log_p, start, steps[1], states)
-    empty = jnp.zeros(first.shape if states[1] == 2 else first.shape[:-1], start.dtype)
-    target = _fixed(log_p, start, empty)
-    slope = jax.grad(lambda h: target(start, h).sum())(empty)
-    units = start, _units(slope if reverse else jnp.zeros_like(slope), first, states[1])
-
-    def move(pair: tuple[Array, Array], beta: Array, entries: tuple[Array, ...]) -> tuple[Array, Array]:
-        return sweep(pair[0], *entries, beta)
-
-    (end, _), log_weights = _annealed(move, lambda pair: target(*pair), units, steps, reverse)
-    sizes = math.prod(start.shape[start.ndim - rank :]), math.prod(empty.shape[empty.ndim - hidden_rank :])
-    return end, log_weights + sum(size * math.log(count) for size, count in zip(sizes, states, strict=True))
-
-
-def _between(base: LogDensity, target: LogDensity, beta: Any, x: Array) -> Array:
-    return (1.0 - beta) * base(x) + beta * target(x)
-
-
-def _annealed(move: Any, ratio: Any, start: Any, steps: tuple[Array, ...], reverse: bool) -> tuple[Any, Array]:
-    """Moves at every temperature but 0, and the log-weights that gather between them."""
-    count = len(steps[0])
-    betas = jnp.arange(1, count + 1) / count
-
-    def step(carry: tuple[Any, Array], entries: Any) -> tuple[tuple[Any, Array], None]:
-        x, log_weights = carry
-        beta, noise = entries
-        if reverse:
-            x = move(x, beta, noise)
-            return (x, log_weights + ratio(x) / count), None
-        log_weights = log_weights + ratio(x) / count
-        return (move(x, beta, noise), log_weights), None
-
-    betas = betas.astype(jax.tree.leaves(start)[0].dtype)
-    carry = start, jnp.zeros_like(ratio(start))
-    (end, log_weights), _ = lax.scan(step, carry, (betas, steps), reverse=reverse)
-    return lax.stop_gradient(end), lax.stop_gradient(log_weights)
 
 
 # ---- parts ----------------------------------------------------------------------------------------------------------
@@ -416,13 +282,33 @@ def origin(like: Array, rank: int, shape: tuple[int, ...]) -> Array:
     return jnp.zeros((*like.shape[: like.ndim - rank], *shape), like.dtype)
 
 
+def slots(uniform: Array, size: int) -> Array:
+    """Places in a buffer of `size` chains, one for each row of uniforms [B <= size], all different.
+
+    Row b takes one of the chains floor(b size / B) .. floor((b + 1) size / B) - 1, each as likely as the others.
+    """
+    bounds = jnp.arange(len(uniform) + 1) * size // len(uniform)
+    return bounds[:-1] + (uniform * jnp.diff(bounds)).astype(bounds.dtype)
+
+
+def put(buffer: Array, places: Array, chains: Array) -> Array:
+    """The buffer [N, *event] with chains [B, *event] at their places [B]."""
+    return buffer.at[places].set(chains)
+
+
 def _run(step: Transition, start: Array, steps: tuple[Array, ...]) -> Array:
     """The end of a chain."""
     end = lax.scan(lambda x, entries: (step(x, entries), None), start, steps)[0]
     return lax.stop_gradient(end)
 
 
-def _steps(start: Array, rank: int, *noises: tuple[Array, int]) -> tuple[tuple[Array, ...], Array]:
+def _bounded(end: Array, start: Array, rank: int) -> Array:
+    """The ends of chains; NaN where one has exploded: a million times as far out as it began."""
+    out, began = (jnp.abs(x).max(tuple(range(-rank, 0)), keepdims=True) for x in (end, start))
+    return jnp.where(out > EXPLODED * (1.0 + began), jnp.nan, end)
+
+
+def split_noise(start: Array, rank: int, *noises: tuple[Array, int]) -> tuple[tuple[Array, ...], Array]:
     """Noise with its axis of transitions first, and the start with the noise's batch axes, held fixed."""
     steps = tuple(jnp.moveaxis(noise, -own - 1, 0) for noise, own in noises)
     batch = steps[-1].shape[1 : steps[-1].ndim - noises[-1][1]]
@@ -432,14 +318,14 @@ def _steps(start: Array, rank: int, *noises: tuple[Array, int]) -> tuple[tuple[A
     return steps, lax.stop_gradient(jnp.broadcast_to(start, shape).astype(dtype))
 
 
-def _fixed(log_p: LogDensity, *points: Array) -> LogDensity:
+def fixed(log_p: LogDensity, *points: Array) -> LogDensity:
     """The density with everything that it reads held fixed, so that no derivative by parameters is traced."""
     plain, read = jax.closure_convert(log_p, *points)
     held = [lax.stop_gradient(value) for value in read]
     return lambda *arguments: plain(*arguments, *held)
 
 
-def _slope(log_p: LogDensity) -> Callable[[Array], tuple[Array, Array]]:
+def value_and_slope(log_p: LogDensity) -> Callable[[Array], tuple[Array, Array]]:
     """log p [..] and its gradient [.., *event]."""
 
     def both(x: Array) -> tuple[Array, Array]:

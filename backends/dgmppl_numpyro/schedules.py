@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dgmppl.ir.schedules import Schedule, cosine, edm, linear, sigmoid, variance_exploding
+from dgmppl.ir.schedules import Schedule, cosine, edm, learned, linear, sigmoid, variance_exploding
 
-__all__ = ["Schedule", "cosine", "edm", "linear", "sigmoid", "variance_exploding"]
+__all__ = ["Schedule", "cosine", "edm", "learned", "linear", "sigmoid", "variance_exploding"]

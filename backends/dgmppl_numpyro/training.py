@@ -1,5 +1,7 @@
 """Training: blocks of steps inside one compiled scan, on device-resident data.
 
+Where the data do not fit the device, a block is a few scans, each on the rows of its own steps (`dgmppl.feeding`).
+
 In a step each player moves in turn (every `every`-th step, from the `every`-th on), with fresh noise, on the same
 batch. Noise is a function of the seed, the step and the player alone, so that how steps are grouped into blocks does
 not change them.
@@ -24,10 +26,11 @@ from numpy.typing import NDArray
 
 from dgmppl.backend import Array, Arrays, Device
 from dgmppl.errors import RunError
+from dgmppl.feeding import Feed, budget
 from dgmppl.ir.kernel import Function
 from dgmppl.ir.settings import Train
 from dgmppl_numpyro import devices
-from dgmppl_numpyro.optimizers import clip_by_norm, optimizer
+from dgmppl_numpyro.optimizers import clip_by_norm, norm, optimizer
 from dgmppl_numpyro.parameters import Flat, to_host
 from dgmppl_numpyro.program import Program, key
 
@@ -50,6 +53,11 @@ class Carry(NamedTuple):
     state: Any
     step: Any
     finite: Any
+
+    def after(self, player: Player, own: Flat, states: dict[str, Any], state: Any) -> Carry:
+        """The carry after a player's move: its arrays, its optimizers' states, the persistent state."""
+        parameters, optimizers = {**self.parameters, **own}, {**self.optimizers, player.name: states}
+        return self._replace(parameters=parameters, optimizers=optimizers, state=state)
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,7 @@ class Player:
             before = {name: own[name] for name in names}
             updates, new_states[group] = transformation.update({n: gradients[n] for n in names}, states[group], before)
             moved |= optax.apply_updates(before, updates)
+        moved |= {name: jnp.clip(moved[name], -bound, bound) for name, bound in self.function.clamp}
         return moved, new_states
 
 
@@ -113,9 +122,13 @@ class Trainer:
         self._players = _players(program, settings, steps)
         self._batch = min(settings.batch_size or program.rows(data), program.rows(data))
         names = frozenset(name for player in self._players for name in player.names)
-        with devices.scope(device):
+        with devices.scope(device) as place:
             self._key = key(seed)
-            flat, self._data = program.tree.load(values), program.columns(data)
+            flat = program.tree.load(values)
+            self._feed: Feed[Any] = Feed(
+                data, self._batch, varies=program.varies, place=program.columns,
+                budget=budget(device.data_bytes, devices.free_bytes(place)), real_bytes=jnp.result_type(float).itemsize,
+            )  # fmt: skip
             self._frozen = {name: array for name, array in flat.items() if name not in names}
             self._carry = self._start({name: array for name, array in flat.items() if name in names})
             self._block = jax.jit(partial(_scan, self, False))
@@ -146,12 +159,17 @@ class Trainer:
             not finite on, nothing changes.
         """
         with devices.scope(self._device):
-            arguments = self._carry, jnp.asarray(np.asarray(rows, np.int32)), self._data, self._frozen, self._key
-            carry, report, finite = self._block(*arguments)
-            if not bool(finite):
-                carry, report, _ = self._careful_block(*arguments)
-            self._carry = carry
-            return to_host(report)
+            reports = [self._take(data, lines) for data, lines in self._feed.pieces(rows)]
+        return {name: np.concatenate([report[name] for report in reports]) for name in reports[0]}
+
+    def _take(self, data: Flat, lines: NDArray[np.int64]) -> dict[str, Array]:
+        """Takes the steps whose rows are on the device."""
+        arguments = self._carry, jnp.asarray(np.asarray(lines, np.int32)), data, self._frozen, self._key
+        carry, report, finite = self._block(*arguments)
+        if not bool(finite):
+            carry, report, _ = self._careful_block(*arguments)
+        self._carry = carry
+        return to_host(report)
 
     def parameters(self, *, averaged: bool = True) -> dict[str, Array]:
         """Constrained values by canonical name; the moving average where there is one and it is asked for."""
@@ -197,7 +215,7 @@ class Trainer:
         for player in self._players:
             move = partial(self._move, player, batch=batch, rows=size, frozen=frozen, random=fresh, careful=careful)
             if player.every > 1:
-                move = partial(_sometimes, move, (carry.step + 1) % player.every == 0)
+                move = partial(_sometimes, player, move, (carry.step + 1) % player.every == 0)
             moved, entries, good = move(moved)
             finite &= good
             prefix = "" if player.number == 0 else f"{player.name}."
@@ -210,7 +228,10 @@ class Trainer:
     def _move(
         self, player: Player, carry: Carry, *, batch: Flat, rows: int, frozen: Flat, random: Any, careful: bool
     ) -> tuple[Carry, dict[str, Any], Any]:
-        """One player's update: the carry after it, its report, and whether loss and gradient are finite."""
+        """One player's update: the carry after it, its report, and whether loss and gradient are finite.
+
+        In a game the report has the norm of the gradient, before it is clipped.
+        """
         program, function = self._program, player.function
         random = jax.random.fold_in(random, player.number)
         noise = program.random(function, random, rows, function.particles or 1)
@@ -220,13 +241,12 @@ class Trainer:
             own, {**frozen, **carry.parameters}, carry.state, batch, noise, carry.step
         )
         finite = jnp.isfinite(loss) & _finite(gradients) if careful else jnp.isfinite(loss)
+        if len(self._players) > 1:
+            entries = {**entries, "parameter_gradient_norm": norm(gradients)}
         if self._settings.clip_norm is not None:
             gradients = clip_by_norm(gradients, self._settings.clip_norm)
         moved, states = player.update(gradients, carry.optimizers[player.name], own)
-        carry = carry._replace(
-            parameters={**carry.parameters, **moved}, optimizers={**carry.optimizers, player.name: states}, state=state
-        )
-        return carry, {"loss": loss, **entries}, finite
+        return carry.after(player, moved, states, state), {"loss": loss, **entries}, finite
 
     def _average(self, carry: Carry) -> Flat:
         """The moving averages after a step: decay * average + (1 - decay) * parameter."""
@@ -250,16 +270,27 @@ def _scan(
     return carry, report, carry.finite & _finite(carry)
 
 
-def _sometimes(move: Any, due: Any, carry: Carry) -> tuple[Carry, dict[str, Any], Any]:
-    """The move where it is due; else the carry as it is and a report of NaNs."""
-    shapes = jax.eval_shape(move, carry)
+def _sometimes(player: Player, move: Any, due: Any, carry: Carry) -> tuple[Carry, dict[str, Any], Any]:
+    """The move where it is due; else the carry as it is and a report of NaNs.
 
-    def rest(carry: Carry) -> tuple[Carry, dict[str, Any], Any]:
-        nothing = jax.tree.map(lambda entry: jnp.full(entry.shape, jnp.nan, entry.dtype), shapes[1])
-        return carry, nothing, jnp.array(True)
+    Only what the player changes goes through the choice: whatever does is copied.
+    """
 
-    result: tuple[Carry, dict[str, Any], Any] = jax.lax.cond(due, move, rest, carry)
-    return result
+    def changed(carry: Carry) -> tuple[Flat, Any, Any]:
+        return {name: carry.parameters[name] for name in player.names}, carry.optimizers[player.name], carry.state
+
+    def take(carry: Carry) -> tuple[Any, dict[str, Any], Any]:
+        moved, entries, good = move(carry)
+        return changed(moved), entries, good
+
+    entries = jax.eval_shape(take, carry)[1]
+
+    def rest(carry: Carry) -> tuple[Any, dict[str, Any], Any]:
+        nothing = jax.tree.map(lambda entry: jnp.full(entry.shape, jnp.nan, entry.dtype), entries)
+        return changed(carry), nothing, jnp.array(True)
+
+    (own, states, state), report, good = jax.lax.cond(due, take, rest, carry)
+    return carry.after(player, own, states, state), report, good
 
 
 def _finite(tree: Any) -> Any:

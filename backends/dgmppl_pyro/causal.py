@@ -6,9 +6,28 @@ last element that it sees has come. Positions are counted in the order in which 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Known:
+    """A layer half filled.
+
+    Attributes:
+        known: the context, and the inputs that have come so far [.., context + some].
+        inputs, outputs: how many of them have each degree.
+        weights, biases: of the outputs of each degree, [outputs, context + in] and [outputs].
+    """
+
+    known: Tensor
+    inputs: list[int]
+    outputs: list[int]
+    weights: tuple[Tensor, ...]
+    biases: tuple[Tensor, ...]
 
 
 class MaskedLinear(nn.Linear):  # type: ignore[misc]
@@ -51,20 +70,26 @@ class MaskedLinear(nn.Linear):  # type: ignore[misc]
         """W * M."""
         return self.weight * self.mask.to(self.weight.dtype)
 
-    def units(self, x: Tensor, i: int) -> Tensor:
+    def room(self, batch: tuple[int, ...], context: Tensor | None = None) -> Known:
+        """What is known at first, the context; `fill` adds to it."""
+        known = self.weight.new_zeros((*batch, 0)) if context is None else context.expand(*batch, context.shape[-1])
+        inputs = per_degree(self.in_features - self.context, self.seen)
+        outputs = per_degree(self.out_features, self.degrees)
+        return Known(known, inputs, outputs, self.weight.split(outputs), self.bias.split(outputs))
+
+    def units(self, x: Known, i: int) -> Tensor:
         """The outputs of degree i from the inputs up to degree i: [.., as many as there are]."""
-        rows = slice(first_unit(i, self.out_features, self.degrees), first_unit(i + 1, self.out_features, self.degrees))
-        return F.linear(x, self.weight[rows, : x.shape[-1]], self.bias[rows])
+        place = i - self.degrees[0]
+        if not 0 <= place < len(x.outputs) or not x.outputs[place]:
+            return x.known[..., :0]
+        return F.linear(x.known, x.weights[place].narrow(1, 0, x.known.shape[-1]), x.biases[place])
 
-    def room(self, batch: tuple[int, ...], context: Tensor | None = None) -> Tensor:
-        """The inputs that are known at first, the context; `fill` adds to them."""
-        return self.weight.new_zeros((*batch, 0)) if context is None else context.expand(*batch, context.shape[-1])
-
-    def fill(self, x: Tensor, values: Tensor, i: int) -> Tensor:
-        """The inputs below degree i, and behind them those of degree i, the first of `values`."""
-        inputs = self.in_features - self.context
-        count = first_unit(i + 1, inputs, self.seen) - first_unit(i, inputs, self.seen)
-        return torch.cat([x, values[..., :count]], -1) if count else x
+    def fill(self, x: Known, values: Tensor, i: int) -> Known:
+        """The inputs below degree i, and behind them those of degree i."""
+        place = i - self.seen[0]
+        if not 0 <= place < len(x.inputs) or not x.inputs[place]:
+            return x
+        return Known(torch.cat([x.known, values], -1), x.inputs, x.outputs, x.weights, x.biases)
 
 
 class Order(nn.Module):  # type: ignore[misc]
@@ -91,11 +116,11 @@ def spread(count: int, degrees: tuple[int, int]) -> Tensor:
     return first + torch.arange(count) * (stop - first) // count
 
 
-def first_unit(degree: int, count: int, degrees: tuple[int, int]) -> int:
-    """The first of `count` units that has a degree or a higher one."""
-    first, stop = degrees
-    level = min(max(degree - first, 0), stop - first)
-    return -(-count * level // (stop - first))
+def per_degree(count: int, degrees: tuple[int, int]) -> list[int]:
+    """How many of `count` units have each degree."""
+    levels = degrees[1] - degrees[0]
+    firsts = [-(-count * level // levels) for level in range(levels + 1)]
+    return [firsts[level + 1] - firsts[level] for level in range(levels)]
 
 
 def number(x: Tensor, like: Tensor) -> Tensor:

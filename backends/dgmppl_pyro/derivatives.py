@@ -20,7 +20,14 @@ def gradient(function: Scalar, x: Tensor, rank: int) -> Tensor:
         rank: axes of an event.
     """
     del rank
-    return grad(lambda point: function(point).sum())(x)
+    kept = torch.is_grad_enabled()
+    with torch.enable_grad():
+        point = x if x.requires_grad else x.detach().requires_grad_()
+        value = function(point).sum()
+        if not value.requires_grad:
+            return torch.zeros_like(x)
+        (slope,) = torch.autograd.grad(value, point, create_graph=kept, materialize_grads=True)
+    return slope
 
 
 def directional(function: Scalar, x: Tensor, v: Tensor, rank: int) -> tuple[Tensor, Tensor]:
@@ -29,7 +36,7 @@ def directional(function: Scalar, x: Tensor, v: Tensor, rank: int) -> tuple[Tens
     v may have further axes on the left: several directions at each point.
     """
     x = x.expand(v.shape).contiguous()
-    first, second = jvp(lambda point: gradient(function, point, rank), (x,), (v,))
+    first, second = jvp(grad(lambda point: function(point).sum()), (x,), (v,))
     if rank == 0:
         return v * first, v * second
     axes = tuple(range(-rank, 0))

@@ -35,6 +35,11 @@ def select(device: Device) -> tuple[torch.device, torch.dtype]:
     return torch.device(kind), _DTYPES[device.precision]
 
 
+def free_bytes(place: torch.device) -> int | None:
+    """What is free of the device's own memory; None for a processor, which computes in the host's."""
+    return int(torch.cuda.mem_get_info(place)[0]) if place.type == "cuda" else None
+
+
 @contextmanager
 def limit_threads(threads: int | None) -> Iterator[None]:
     """Computes on so many threads; the process's own number is as before afterwards. None: leaves it as it is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -26,6 +27,18 @@ class Executable:
 
     def __init__(self, source: str, module: Module) -> None:
         self._program = Program(source, module)
+        self._device = Device("cpu")
+
+    def on(self, device: Device) -> Executable:
+        """The same program, whose functions compute on a device.
+
+        Raises:
+            RunError: there is no such device, or no such precision.
+        """
+        devices.select(device)
+        moved = copy.copy(self)
+        moved._device = device
+        return moved
 
     @property
     def source(self) -> str:
@@ -85,14 +98,14 @@ class Executable:
         program, dtype = self._program, devices.exact(values, batch)
         declared = program.function(function)
         rows = program.rows(batch) if rows is None else rows
-        groups = program.tree.load(values, dtype, _CPU)
-        for leaf in program.tree.flat(groups).values():
-            leaf.requires_grad_(False)
-        random = program.random(declared, mix(seed), rows, particles, dtype, _CPU)
-        random.update(program.columns(noise or {}, dtype, _CPU))
-        # Differential equations differentiate their field: without this they would keep the graph of every step.
-        with torch.no_grad():
-            return _named(program.density(declared, groups, program.columns(batch, dtype, _CPU), random))
+        # Differential equations differentiate their field: without `no_grad` they would keep the graph of every step.
+        with devices.scope(self._device) as place, torch.no_grad():
+            groups = program.tree.load(values, dtype, place)
+            for leaf in program.tree.flat(groups).values():
+                leaf.requires_grad_(False)
+            random = program.random(declared, mix(seed), rows, particles, dtype, place)
+            random.update(program.columns(noise or {}, dtype, place))
+            return _named(program.density(declared, groups, program.columns(batch, dtype, place), random))
 
     def loss(
         self,
@@ -112,14 +125,15 @@ class Executable:
         """
         program, dtype = self._program, devices.exact(values, batch)
         function, rows = program.function(f"loss_{player}"), program.rows(batch)
-        groups = program.tree.load(values, dtype, _CPU)
-        own = {name: group for name, group in groups.items() if name in function.owns}
-        other = {name: group for name, group in groups.items() if name not in function.owns}
-        random = program.random(function, mix(seed), rows, function.particles or 1, dtype, _CPU)
-        random.update(program.columns(noise or {}, dtype, _CPU))
-        state = program.initial_state(mix(seed, rows), rows, dtype, _CPU)
-        columns = program.columns(batch, dtype, _CPU)
-        loss, _, report = program.run(function)(own, other, state, columns, random, 0)
+        with devices.scope(self._device) as place:
+            groups = program.tree.load(values, dtype, place)
+            own = {name: group for name, group in groups.items() if name in function.owns}
+            other = {name: group for name, group in groups.items() if name not in function.owns}
+            random = program.random(function, mix(seed), rows, function.particles or 1, dtype, place)
+            random.update(program.columns(noise or {}, dtype, place))
+            state = program.initial_state(mix(seed, rows), rows, dtype, place)
+            columns = program.columns(batch, dtype, place)
+            loss, _, report = program.run(function)(own, other, state, columns, random, 0)
         gradients = {}
         if gradient:
             flat = program.tree.flat(own)
@@ -131,7 +145,7 @@ class Executable:
     def trainer(
         self, values: Arrays, data: Arrays, settings: Train, *, steps: int, seed: int, device: Device
     ) -> Trainer:
-        """Starts training on the whole training data, kept on the device."""
+        """Starts training on the whole training data, kept on the device where they fit `device.data_bytes`."""
         return Trainer(self._program, values, data, settings, steps=steps, seed=seed, device=device)
 
     def infer(

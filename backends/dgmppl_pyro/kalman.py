@@ -8,17 +8,21 @@ broadcast against each other; covariances that no datum changes are computed onc
 `observed` [.., T, D] is true where an entry of y is present; the others drop out, whatever they hold. Covariances are
 updated in Joseph's form, a sum of positive semidefinite terms, so that float32 keeps them so; P0 and Q may be singular.
 Where the covariance of y_t given its past is not positive definite, results are NaN.
+
+The gradient of log p(y) is written out (Koopman and Shephard 1992): the smoother's backward pass gives it, without a
+recorded graph of every time's small operations.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from dgmppl_pyro.operations import diag, matvec, vecmat
+from dgmppl_pyro.operations import diag, matvec, only_backward, vecmat
 
 
 def log_filter(
@@ -35,11 +39,10 @@ def log_filter(
 ) -> Tensor:
     """log p(y) [..], nats, of the entries observed: the sum of log p(y_t | y_0, ..., y_{t-1})."""
     chain = _chain(y, F, b, Q, H, c, r, observed)
-    steps = _filter(chain, m0, P0)
-    surprise = _whiten(steps.root, steps.innovation).square().sum(-1)
-    spread = steps.root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    present = y.shape[-1] if observed is None else observed.to(y.dtype).sum(-1)
-    return -(0.5 * surprise + spread + 0.5 * math.log(2 * math.pi) * present).sum(-1)
+    parts = (m0, P0, *vars(chain).values())
+    log_density: Tensor = _LogDensity.apply(*parts) if only_backward() else _log_density(_filter(chain, m0, P0))
+    present = y.shape[-1] * y.shape[-2] if observed is None else observed.to(y.dtype).sum((-2, -1))
+    return log_density - 0.5 * math.log(2 * math.pi) * present
 
 
 def smoother(
@@ -84,16 +87,21 @@ class _Steps:
     """What the filter leaves of each time.
 
     Attributes:
-        mean, covariance: of z_t given y_0, ..., y_t: [.., T, n], [.., T, n, n].
+        expected, predicted: mean and covariance of z_t given y_0, ..., y_{t-1}: [.., T, n], [.., T, n, n].
+        mean, covariance: of z_t given y_0, ..., y_t.
         innovation: y_t minus its mean given the past [.., T, D].
         root: the Cholesky factor of its covariance [.., T, D, D].
+        gain: K_t [.., T, n, D].
         remains: I - K_t H_t, the part of a prediction's error that the update leaves [.., T, n, n].
     """
 
+    expected: Tensor
+    predicted: Tensor
     mean: Tensor
     covariance: Tensor
     innovation: Tensor
     root: Tensor
+    gain: Tensor
     remains: Tensor
 
 
@@ -123,29 +131,52 @@ def _led(steps: Tensor, first: Tensor, times: int, rank: int) -> Tensor:
 
 
 def _filter(chain: _Chain, mean: Tensor, covariance: Tensor) -> _Steps:
+    """Covariances first, which no datum changes; then the means of all data, m_t = A_t m_{t-1} + u_t."""
+    predicted, covariances, root, gain, remains = _covariances(chain, covariance)
+    shift = matvec(remains, chain.b) + matvec(gain, chain.y)
+    means = _accumulated(remains @ chain.F, shift, mean)
+    expected = matvec(chain.F, means[..., :-1, :]) + chain.b
+    innovation = chain.y - matvec(chain.H, expected)
+    return _Steps(expected, predicted, means[..., 1:, :], covariances, innovation, root, gain, remains)
+
+
+def _covariances(chain: _Chain, covariance: Tensor) -> tuple[Tensor, ...]:
+    """Of the predictions, of the filter, the root of the innovations', gains and remains, of every time."""
     identity = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
-    matrices = (chain.F.unbind(-3), chain.Q.unbind(-3), chain.H.unbind(-3), diag(chain.r).unbind(-3))
-    vectors = (chain.b.unbind(-2), chain.r[..., None, :].unbind(-3), chain.y.unbind(-2))
+    noises, variances = diag(chain.r).unbind(-3), chain.r[..., None, :].unbind(-3)
     kept = []
-    for F, Q, H, R, b, r, y in zip(*matrices, *vectors, strict=True):
+    for F, Q, H, R, r in zip(
+        chain.F.unbind(-3), chain.Q.unbind(-3), chain.H.unbind(-3), noises, variances, strict=True
+    ):
         predicted = F @ covariance @ F.mT + Q
         cross = H @ predicted
-        root = _root(cross @ H.mT + R)
+        root, failed = torch.linalg.cholesky_ex(cross @ H.mT + R)
         gain = torch.cholesky_solve(cross, root).mT
-        remainder = identity - gain @ H
-        covariance = _symmetric(remainder @ predicted @ remainder.mT + (gain * r) @ gain.mT)
-        expected = matvec(F, mean) + b
-        innovation = y - matvec(H, expected)
-        mean = expected + matvec(gain, innovation)
-        kept.append((mean, covariance, innovation, root, remainder))
-    means, covariances, innovations, roots, remainders = map(list, zip(*kept, strict=True))
-    return _Steps(
-        mean=_stacked(means, -2),
-        covariance=_stacked(covariances, -3),
-        innovation=_stacked(innovations, -2),
-        root=_stacked(roots, -3),
-        remains=_stacked(remainders, -3),
-    )
+        remains = identity - gain @ H
+        covariance = _symmetric(remains @ predicted @ remains.mT + (gain * r) @ gain.mT)
+        kept.append((predicted, covariance, root, gain, remains, failed))
+    *matrices, failures = zip(*kept, strict=True)
+    predictions, covariances, roots, gains, remainders = (_stacked([*part], -3) for part in matrices)
+    # NaN where an innovation's covariance has no root.
+    sound = (_stacked([*failures], -1) == 0)[..., None, None]
+    return predictions, covariances, torch.where(sound, roots, math.nan), gains, remainders
+
+
+def _accumulated(factors: Tensor, terms: Tensor, start: Tensor) -> Tensor:
+    """v_0 [.., n] and all v_t = A_t v_{t-1} + u_t of A [.., T, n, n] and u [.., T, n]: [.., T + 1, n]."""
+    column = start[..., None]
+    columns = [column]
+    for factor, term in zip(factors.unbind(-3), terms[..., None].unbind(-3), strict=True):
+        column = factor @ column + term
+        columns.append(column)
+    return _stacked(columns, -3)[..., 0]
+
+
+def _log_density(steps: _Steps) -> Tensor:
+    """log p(y) [..] but for the factors 2 pi."""
+    surprise = _whiten(steps.root, steps.innovation).square().sum(-1)
+    spread = steps.root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return -(0.5 * surprise + spread).sum(-1)
 
 
 def _backward(chain: _Chain, steps: _Steps) -> tuple[Tensor, Tensor]:
@@ -153,22 +184,71 @@ def _backward(chain: _Chain, steps: _Steps) -> tuple[Tensor, Tensor]:
     whitened = _whiten(steps.root, steps.innovation)
     rows = torch.linalg.solve_triangular(steps.root, chain.H, upper=False)
     news, sharpness = vecmat(whitened, rows), rows.mT @ rows
-    slope, curvature = torch.zeros_like(steps.mean[..., 0, :]), torch.zeros_like(steps.covariance[..., 0, :, :])
-    slopes, curvatures = [slope], [curvature]
-    for t in range(chain.y.shape[-2] - 1, 0, -1):
-        F = chain.F[..., t, :, :]
-        onward = steps.remains[..., t, :, :] @ F
-        slope = vecmat(slope, onward) + vecmat(news[..., t, :], F)
-        curvature = _symmetric(onward.mT @ curvature @ onward + F.mT @ sharpness[..., t, :, :] @ F)
-        slopes.append(slope)
+    onward, later = steps.remains @ chain.F, slice(1, None)
+    flipped = [
+        part.flip(-3) for part in (onward[..., later, :, :], (chain.F.mT @ sharpness @ chain.F)[..., later, :, :])
+    ]
+    curvature = torch.zeros_like(steps.covariance[..., 0, :, :])
+    curvatures = [curvature]
+    for factor, term in zip(*(part.unbind(-3) for part in flipped), strict=True):
+        curvature = _symmetric(factor.mT @ curvature @ factor + term)
         curvatures.append(curvature)
-    return _stacked(slopes[::-1], -2), _stacked(curvatures[::-1], -3)
+    news = vecmat(news, chain.F)[..., later, :].flip(-2)
+    slopes = _accumulated(flipped[0].mT, news, torch.zeros_like(steps.mean[..., 0, :]))
+    return slopes.flip(-2), _stacked(curvatures[::-1], -3)
 
 
-def _root(covariance: Tensor) -> Tensor:
-    """The lower Cholesky factor; NaN where there is none."""
-    root, failed = torch.linalg.cholesky_ex(covariance)
-    return torch.where((failed == 0)[..., None, None], root, math.nan)
+class _LogDensity(torch.autograd.Function):  # type: ignore[misc]
+    """`_log_density` of m0, P0 and a chain, with its gradient; a second derivative goes through the recorded filter."""
+
+    @staticmethod
+    def forward(ctx: Any, mean: Tensor, covariance: Tensor, *chain: Tensor) -> Tensor:
+        steps = _filter(_Chain(*chain), mean, covariance)
+        ctx.save_for_backward(mean, covariance, *chain, *vars(steps).values())
+        return _log_density(steps)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, steps = ctx.saved_tensors[:8], _Steps(*ctx.saved_tensors[8:])
+        if torch.is_grad_enabled():
+            log_density = _log_density(_filter(_Chain(*inputs[2:]), *inputs[:2]))
+            needed = [one for one, needs in zip(inputs, ctx.needs_input_grad, strict=True) if needs]
+            found = iter(torch.autograd.grad(log_density, needed, cotangents, create_graph=True))
+            return tuple(next(found) if needs else None for needs in ctx.needs_input_grad)
+        slopes = _slopes(_Chain(*inputs[2:]), steps)
+        (weight,) = cotangents
+        return tuple(
+            (weight.reshape(*weight.shape, *(1,) * rank) * slope).sum_to_size(one.shape)
+            for one, slope, rank in zip(inputs, slopes, (1, 2, 2, 3, 2, 3, 3, 2), strict=True)
+        )
+
+
+def _slopes(chain: _Chain, steps: _Steps) -> tuple[Tensor, ...]:
+    """Derivatives of log p(y) in m0, P0, y, F, b, Q, H and r, one per datum.
+
+    With l and L the slope and negative curvature of what follows at the filter's mean, r and N those of all from y_t on
+    at its prediction, and u = S^-1 v - K^T l, D = S^-1 + K^T L K those of the reading's noise, the derivatives in a
+    prediction's mean and covariance are r and (r r^T - N) / 2; those in the noise are u and (u u^T - D) / 2.
+    """
+    later, curvature = _backward(chain, steps)
+    inverse = torch.cholesky_inverse(steps.root)
+    news = matvec(inverse, steps.innovation)
+    noise = news - vecmat(later, steps.gain)
+    noise_curvature = inverse + steps.gain.mT @ curvature @ steps.gain
+    onward = vecmat(later, steps.remains) + vecmat(news, chain.H)
+    ahead = steps.remains.mT @ curvature @ steps.remains + chain.H.mT @ inverse @ chain.H
+    of_predicted, of_spread = _outer(onward, onward) - ahead, _outer(noise, noise) - noise_curvature
+    of_cross = _outer(noise, later) + steps.gain.mT @ curvature
+    past_mean, past_covariance = (torch.roll(one, 1, axis) for one, axis in ((steps.mean, -2), (steps.covariance, -3)))
+    of_F = _outer(onward, past_mean) + of_predicted @ chain.F @ past_covariance
+    of_H = _outer(noise, steps.expected) + (of_spread @ chain.H + of_cross) @ steps.predicted
+    of_r = 0.5 * of_spread.diagonal(dim1=-2, dim2=-1)
+    first = (onward[..., 0, :], 0.5 * of_predicted[..., 0, :, :])
+    return *first, -noise, of_F, onward, 0.5 * of_predicted, of_H, of_r
+
+
+def _outer(x: Tensor, y: Tensor) -> Tensor:
+    return x[..., :, None] * y[..., None, :]
 
 
 def _whiten(root: Tensor, x: Tensor) -> Tensor:

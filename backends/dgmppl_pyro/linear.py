@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dgmppl_pyro import causal
+from dgmppl_pyro.operations import only_backward
 
 # Multiply-adds below which the detour through Python costs more than oneDNN's faster product saves.
 _WORTHWHILE = 1 << 21
@@ -105,9 +106,7 @@ def _through_onednn(x: Tensor, weight: Tensor) -> bool:
         and type(x) in _PLAIN
         and type(weight) in _PLAIN
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()
-        and torch.autograd.forward_ad._current_level < 0
+        and only_backward()
     )
 
 

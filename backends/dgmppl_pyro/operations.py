@@ -193,6 +193,15 @@ def softplus(x: Tensor) -> Tensor:
     return F.softplus(x, threshold=40.0)
 
 
+def only_backward() -> bool:
+    """Whether eager reverse-mode differentiation is all that may happen to an operation: a hand-written one may run."""
+    return (
+        not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()
+        and torch.autograd.forward_ad._current_level < 0
+    )
+
+
 def precision_root(precision: Tensor) -> Tensor:
     """The lower Cholesky factor of a precision matrix's inverse."""
     upper = torch.linalg.cholesky(precision.flip((-2, -1))).flip((-2, -1)).mT

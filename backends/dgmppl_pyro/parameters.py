@@ -141,5 +141,6 @@ def to_device(value: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def to_host(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
-    """NumPy copies by name."""
-    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}
+    """NumPy copies by name; NumPy has no bfloat16, so such numbers come as float32."""
+    known = {name: tensor.float() if tensor.dtype is torch.bfloat16 else tensor for name, tensor in tensors.items()}
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in known.items()}

@@ -19,8 +19,8 @@ from torch import Tensor
 LogDensity = Callable[..., Tensor]
 Transition = Callable[[Tensor, tuple[Tensor, ...]], Tensor]
 
-# Annealed chains draw each transition's step size log-uniformly between these, so that some fit every temperature.
-SMALLEST, LARGEST = 0.03, 1.0
+# A chain whose largest element is so many times one more than that of its start has no density that it follows.
+EXPLODED = 1e6
 
 
 # ---- continuous events ----------------------------------------------------------------------------------------------
@@ -49,14 +49,14 @@ def langevin(
         clip: each element of the gradient is clipped to [-clip, clip].
     """
     scale = math.sqrt(2.0 * step_size) if noise is None else noise
-    (steps,), start = _steps(start, rank, (normal, rank))
-    slope = _slope(log_p)
+    (steps,), start = split_noise(start, rank, (normal, rank))
+    slope = value_and_slope(log_p)
 
     def step(x: Tensor, entries: tuple[Tensor, ...]) -> Tensor:
         drift = slope(x)[1] if clip is None else slope(x)[1].clip(-clip, clip)
         return x + step_size * drift + scale * entries[0]
 
-    return _run(step, start, (steps,))
+    return _bounded(_run(step, start, (steps,)), start, rank)
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -71,8 +71,8 @@ def mala(log_p: LogDensity, start: Tensor, rank: int, normal: Tensor, uniform: T
         uniform: [.., steps].
         step_size: h.
     """
-    (normals, uniforms), start = _steps(start, rank, (normal, rank), (uniform, 0))
-    slope = _slope(log_p)
+    (normals, uniforms), start = split_noise(start, rank, (normal, rank), (uniform, 0))
+    slope = value_and_slope(log_p)
 
     def step(x: Tensor, entries: tuple[Tensor, ...]) -> Tensor:
         eps, u = entries
@@ -100,16 +100,16 @@ def hmc(
         step_size: of the leapfrog.
         leapfrog: how many of them make a transition.
     """
-    (normals, uniforms), start = _steps(start, rank, (normal, rank), (uniform, 0))
-    slope = _slope(log_p)
+    (normals, uniforms), start = split_noise(start, rank, (normal, rank), (uniform, 0))
+    slope = value_and_slope(log_p)
 
     def step(x: Tensor, entries: tuple[Tensor, ...]) -> Tensor:
-        return _hamiltonian(slope, x, rank, entries, step_size, leapfrog)
+        return hamiltonian(slope, x, rank, entries, step_size, leapfrog)
 
     return _run(step, start, (normals, uniforms))
 
 
-def _hamiltonian(
+def hamiltonian(
     slope: Callable[[Tensor], tuple[Tensor, Tensor]],
     x: Tensor,
     rank: int,
@@ -143,7 +143,7 @@ def gibbs(log_p: LogDensity, start: Tensor, rank: int, gumbel: Tensor, *, states
         gumbel: [.., steps, *event, states].
         states: how many values an element has.
     """
-    (gumbels,), start = _steps(start, rank, (gumbel, rank + 1))
+    (gumbels,), start = split_noise(start, rank, (gumbel, rank + 1))
     size, batch, event = _split(start, rank)
     values = torch.arange(states, dtype=start.dtype, device=start.device)
 
@@ -180,16 +180,16 @@ def gibbs_with_gradients(
         uniform: [.., steps].
         states: as in `gibbs`.
     """
-    (gumbels, uniforms), start = _steps(start, rank, (gumbel, 1), (uniform, 0))
-    slope = _slope(log_p)
+    (gumbels, uniforms), start = split_noise(start, rank, (gumbel, 1), (uniform, 0))
+    slope = value_and_slope(log_p)
 
     def step(x: Tensor, entries: tuple[Tensor, ...]) -> Tensor:
-        return _informed(slope, x, rank, entries, states)
+        return informed(slope, x, rank, entries, states)
 
     return _run(step, start, (gumbels, uniforms))
 
 
-def _informed(
+def informed(
     slope: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor, rank: int, noise: tuple[Tensor, ...], states: int
 ) -> Tensor:
     """One transition of Gibbs-with-gradients."""
@@ -243,8 +243,8 @@ def block_gibbs(
         states: of a visible and of a hidden unit.
     """
     noises = (visible, rank + (states[0] > 2)), (hidden, hidden_rank + (states[1] > 2))
-    steps, start = _steps(start, rank, *noises)
-    blocks = _blocks(log_p, start, steps[1], states)
+    steps, start = split_noise(start, rank, *noises)
+    blocks = block_sweep(log_p, start, steps[1], states)
 
     def step(x: Tensor, entries: tuple[Tensor, ...]) -> Tensor:
         return blocks(x, *entries, 1.0)[0]
@@ -252,7 +252,7 @@ def block_gibbs(
     return _run(step, start, steps)
 
 
-def _blocks(
+def block_sweep(
     log_p: LogDensity, start: Tensor, noises: Tensor, states: tuple[int, int]
 ) -> Callable[..., tuple[Tensor, Tensor]]:
     """A sweep over both blocks at an inverse temperature: (visible, hidden)."""
@@ -260,149 +260,20 @@ def _blocks(
     empty = start.new_zeros(like.shape)
 
     def sweep(x: Tensor, visible: Tensor, hidden: Tensor, inverse: Any) -> tuple[Tensor, Tensor]:
-        given_visible = _slope(lambda h: log_p(x, h))(empty)[1]
-        h = _units(inverse * given_visible, hidden, states[1])
-        given_hidden = _slope(lambda v: log_p(v, h))(x)[1]
-        return _units(inverse * given_hidden, visible, states[0]), h
+        given_visible = value_and_slope(lambda h: log_p(x, h))(empty)[1]
+        h = units(inverse * given_visible, hidden, states[1])
+        given_hidden = value_and_slope(lambda v: log_p(v, h))(x)[1]
+        return units(inverse * given_hidden, visible, states[0]), h
 
     return sweep
 
 
-def _units(slope: Tensor, noise: Tensor, states: int) -> Tensor:
+def units(slope: Tensor, noise: Tensor, states: int) -> Tensor:
     """Independent units of values k = 0.. with log-weights k slope."""
     if states == 2:
         return (noise < torch.sigmoid(slope)).to(slope.dtype)
     values = torch.arange(states, dtype=slope.dtype, device=slope.device)
     return (slope[..., None] * values + noise).argmax(-1).to(slope.dtype)
-
-
-# ---- annealed importance sampling -----------------------------------------------------------------------------------
-
-
-@torch.no_grad()  # type: ignore[untyped-decorator]
-def annealed_hmc(
-    log_base: LogDensity,
-    log_p: LogDensity,
-    start: Tensor,
-    rank: int,
-    normal: Tensor,
-    uniform: Tensor,
-    size: Tensor,
-    *,
-    leapfrog: int,
-    reverse: bool,
-) -> tuple[Tensor, Tensor]:
-    """Annealed importance sampling along base^(1 - beta) p^beta with HMC (Neal 2001, eq. 11 to 14).
-
-    Forward, from draws of the base, E[exp(log_weights)] = Z. Reverse, from exact draws of p, E[exp(-log_weights)] =
-    1 / Z.
-
-    Args:
-        log_base: the normalized density at beta = 0.
-        log_p: the unnormalized one at beta = 1.
-        start: draws of the base; in reverse of p.
-        rank: axes of an event.
-        normal: momenta, [.., temperatures, *event].
-        uniform: [.., temperatures].
-        size: uniforms of the step sizes, [.., temperatures].
-        leapfrog: leapfrog steps of a transition.
-        reverse: from beta = 1 to beta = 0.
-
-    Returns:
-        The chains' ends [.., *event], and the log-weights [..], nats.
-    """
-    steps, start = _steps(start, rank, (normal, rank), (uniform, 0), (size, 0))
-
-    def move(x: Tensor, beta: float, entries: tuple[Tensor, ...]) -> Tensor:
-        momentum, u, share = entries
-        step_size = (SMALLEST * (LARGEST / SMALLEST) ** share).reshape(share.shape + (1,) * rank)
-        slope = _slope(lambda point: _between(log_base, log_p, beta, point))
-        return _hamiltonian(slope, x, rank, (momentum, u), step_size, leapfrog)
-
-    return _annealed(move, lambda x: log_p(x) - log_base(x), start, steps, reverse)
-
-
-@torch.no_grad()  # type: ignore[untyped-decorator]
-def annealed_gibbs_with_gradients(
-    log_base: LogDensity,
-    log_p: LogDensity,
-    start: Tensor,
-    rank: int,
-    gumbel: Tensor,
-    uniform: Tensor,
-    *,
-    states: int,
-    reverse: bool,
-) -> tuple[Tensor, Tensor]:
-    """Annealed importance sampling with Gibbs-with-gradients; arguments as in `annealed_hmc` and there."""
-    steps, start = _steps(start, rank, (gumbel, 1), (uniform, 0))
-
-    def move(x: Tensor, beta: float, entries: tuple[Tensor, ...]) -> Tensor:
-        return _informed(_slope(lambda point: _between(log_base, log_p, beta, point)), x, rank, entries, states)
-
-    return _annealed(move, lambda x: log_p(x) - log_base(x), start, steps, reverse)
-
-
-@torch.no_grad()  # type: ignore[untyped-decorator]
-def annealed_block_gibbs(
-    log_p: LogDensity,
-    start: Tensor,
-    rank: int,
-    visible: Tensor,
-    hidden: Tensor,
-    first: Tensor,
-    *,
-    hidden_rank: int,
-    states: tuple[int, int],
-    reverse: bool,
-) -> tuple[Tensor, Tensor]:
-    """Annealed importance sampling along p(v, h)^beta with block Gibbs (Salakhutdinov and Murray 2008).
-
-    The base is the uniform distribution over the states of all units; its log-mass is part of the log-weights.
-
-    Args:
-        log_p: as in `block_gibbs`.
-        start: uniform visible units; in reverse exact draws of them.
-        rank: as in `block_gibbs`.
-        visible: as in `block_gibbs`, one entry per temperature.
-        hidden: likewise.
-        first: like one entry of `hidden`: the hidden units' first draw.
-        hidden_rank: as in `block_gibbs`.
-        states: as in `block_gibbs`.
-        reverse: from beta = 1 to beta = 0.
-    """
-    noises = (visible, rank + (states[0] > 2)), (hidden, hidden_rank + (states[1] > 2))
-    steps, start = _steps(start, rank, *noises)
-    sweep = _blocks(log_p, start, steps[1], states)
-    empty = start.new_zeros(first.shape if states[1] == 2 else first.shape[:-1])
-    slope = _slope(lambda h: log_p(start, h))(empty)[1]
-    units = start, _units(slope if reverse else torch.zeros_like(slope), first, states[1])
-
-    def move(pair: tuple[Tensor, Tensor], beta: float, entries: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        return sweep(pair[0], *entries, beta)
-
-    (end, _), log_weights = _annealed(move, lambda pair: log_p(*pair), units, steps, reverse)
-    sizes = math.prod(start.shape[start.ndim - rank :]), math.prod(empty.shape[empty.ndim - hidden_rank :])
-    return end, log_weights + sum(size * math.log(count) for size, count in zip(sizes, states, strict=True))
-
-
-def _between(base: LogDensity, target: LogDensity, beta: float, x: Tensor) -> Tensor:
-    return (1.0 - beta) * base(x) + beta * target(x)
-
-
-def _annealed(move: Any, ratio: Any, start: Any, steps: tuple[Tensor, ...], reverse: bool) -> tuple[Any, Tensor]:
-    """Moves at every temperature but 0, and the log-weights that gather between them."""
-    count = len(steps[0])
-    x, log_weights = start, torch.zeros_like(ratio(start))
-    for place in reversed(range(count)) if reverse else range(count):
-        noise = tuple(entry[place] for entry in steps)
-        if reverse:
-            x = move(x, (place + 1) / count, noise)
-            log_weights = log_weights + ratio(x) / count
-        else:
-            log_weights = log_weights + ratio(x) / count
-            x = move(x, (place + 1) / count, noise)
-    return x, log_weights
 
 
 # ---- parts ----------------------------------------------------------------------------------------------------------
@@ -413,6 +284,20 @@ def origin(like: Tensor, rank: int, shape: tuple[int, ...]) -> Tensor:
     return like.new_zeros((*like.shape[: like.ndim - rank], *shape))
 
 
+def slots(uniform: Tensor, size: int) -> Tensor:
+    """Places in a buffer of `size` chains, one for each row of uniforms [B <= size], all different.
+
+    Row b takes one of the chains floor(b size / B) .. floor((b + 1) size / B) - 1, each as likely as the others.
+    """
+    bounds = torch.arange(len(uniform) + 1, device=uniform.device) * size // len(uniform)
+    return bounds[:-1] + (uniform * bounds.diff()).to(bounds.dtype)
+
+
+def put(buffer: Tensor, places: Tensor, chains: Tensor) -> Tensor:
+    """The buffer [N, *event] with chains [B, *event] at their places [B]."""
+    return buffer.index_copy(0, places, chains)
+
+
 def _run(step: Transition, start: Tensor, steps: tuple[Tensor, ...]) -> Tensor:
     """The end of a chain."""
     x = start
@@ -421,7 +306,13 @@ def _run(step: Transition, start: Tensor, steps: tuple[Tensor, ...]) -> Tensor:
     return x
 
 
-def _steps(start: Tensor, rank: int, *noises: tuple[Tensor, int]) -> tuple[tuple[Tensor, ...], Tensor]:
+def _bounded(end: Tensor, start: Tensor, rank: int) -> Tensor:
+    """The ends of chains; NaN where one has exploded: a million times as far out as it began."""
+    out, began = (x.abs().amax(tuple(range(-rank, 0)), keepdim=True) if rank else x.abs() for x in (end, start))
+    return torch.where(out > EXPLODED * (1.0 + began), torch.nan, end)
+
+
+def split_noise(start: Tensor, rank: int, *noises: tuple[Tensor, int]) -> tuple[tuple[Tensor, ...], Tensor]:
     """Noise with its axis of transitions first, and the start with the noise's batch axes, held fixed."""
     steps = tuple(torch.movedim(noise, -own - 1, 0) for noise, own in noises)
     batch = steps[-1].shape[1 : steps[-1].ndim - noises[-1][1]]
@@ -430,7 +321,7 @@ def _steps(start: Tensor, rank: int, *noises: tuple[Tensor, int]) -> tuple[tuple
     return steps, start.detach().expand(shape).to(steps[-1].dtype)
 
 
-def _slope(log_p: LogDensity) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+def value_and_slope(log_p: LogDensity) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """log p [..] and its gradient [.., *event]."""
 
     def both(x: Tensor) -> tuple[Tensor, Tensor]:

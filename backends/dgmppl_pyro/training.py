@@ -14,19 +14,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from dgmppl.backend import Array, Arrays, Device
 from dgmppl.errors import RunError
+from dgmppl.feeding import Feed, budget
 from dgmppl.ir.expressions import Call
 from dgmppl.ir.kernel import Function
 from dgmppl.ir.settings import Train
 from dgmppl_pyro.columns import arithmetic
-from dgmppl_pyro.devices import flush_denormals, scope, select
+from dgmppl_pyro.devices import flush_denormals, free_bytes, scope, select
 from dgmppl_pyro.optimizers import Factor, optimizers, schedule_factor
 from dgmppl_pyro.parameters import Flat, Groups, to_host
 from dgmppl_pyro.program import Program, mix
+
+# A gradient's norm costs a hundredth of a step, so that it is taken once in so many.
+_WATCHED = 20
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Player:
         every: it moves at the steps whose number, counted from 1, is a multiple of this.
         own, other: the groups that its loss is differentiated in, and all the rest.
         leaves: its own trainable tensors by canonical name.
+        frozen: those of the others, which no graph is made for while it moves.
         optimizers: of those tensors, one per kind.
         factor: of the learning rate as a function of its updates made before; None for a constant rate.
     """
@@ -49,6 +54,7 @@ class Player:
     own: Groups
     other: Groups
     leaves: Flat
+    frozen: tuple[Tensor, ...]
     optimizers: tuple[torch.optim.Optimizer, ...]
     factor: Factor | None
 
@@ -78,10 +84,12 @@ class Trainer:
         self._groups = program.tree.load(values, self._dtype, self._place)
         self._flat = program.tree.flat(self._groups)
         self._players = tuple(self._player(steps, *player) for player in program.module.players)
-        real = arithmetic(player.function for player in self._players)
-        columns = program.columns(data, self._dtype, self._place)
-        self._data = {name: column.to(self._dtype) if name in real else column for name, column in columns.items()}
+        self._real = arithmetic(player.function for player in self._players)
         batch = min(settings.batch_size or program.rows(data), program.rows(data))
+        self._feed: Feed[Tensor] = Feed(
+            data, batch, varies=program.varies, place=self._columns,
+            budget=budget(device.data_bytes, free_bytes(self._place)), real_bytes=self._dtype.itemsize,
+        )  # fmt: skip
         self._state = program.initial_state(mix(seed, steps), batch, self._dtype, self._place)
         self._average = {name: raw.detach().clone() for name, raw in self._trained().items()} if settings.ema else {}
         self._follow = get_ema_multi_avg_fn(settings.ema) if settings.ema else None
@@ -102,9 +110,15 @@ class Trainer:
             {group: value for group, value in self._groups.items() if group in groups},
             {group: value for group, value in self._groups.items() if group not in groups},
             leaves,
+            tuple(leaf for key, leaf in self._flat.items() if key not in leaves and leaf.requires_grad),
             optimizers(calls.items()),
             schedule_factor(self._settings.schedule, steps // every),
         )
+
+    def _columns(self, data: Arrays) -> dict[str, Tensor]:
+        """Data on the device; integers that only enter arithmetic as real numbers."""
+        columns = self._program.columns(data, self._dtype, self._place)
+        return {name: column.to(self._dtype) if name in self._real else column for name, column in columns.items()}
 
     def _trained(self) -> Flat:
         return {name: raw for player in self._players for name, raw in player.leaves.items()}
@@ -136,38 +150,47 @@ class Trainer:
 
     def _take(self, rows: NDArray[np.int64]) -> dict[str, Array]:
         """Takes the steps and then, once, reads their reports back to the host."""
-        index = torch.from_numpy(np.ascontiguousarray(rows)).to(self._place)
-        lines = []
+        reports: list[dict[str, Tensor]] = []
         with scope(self._device), flush_denormals():
-            for line in index:
-                batch = self._program.select(self._data, line)
-                lines.append(self._one_step(batch, len(line)))
-                self._step += 1
-        return _table(lines)
+            for data, lines in self._feed.pieces(rows):
+                for line in torch.from_numpy(np.ascontiguousarray(lines)).to(self._place):
+                    batch = self._program.select(data, line)
+                    reports.append(self._one_step(batch, len(line)))
+                    self._step += 1
+        return _table(reports)
 
     def _one_step(self, batch: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
         report: dict[str, Tensor] = {}
-        losses = []
         for number, player in enumerate(self._players):
             if (self._step + 1) % player.every == 0:
                 prefix = f"{player.name}." if number else ""
                 entries = self._move(player, number, batch, rows)
-                losses.append(entries["loss"])
                 report.update({f"{prefix}{name}": entry for name, entry in entries.items()})
         if self._follow is not None:
             self._follow(list(self._average.values()), list(self._trained().values()), self._step)
-        return {**report, "finite": torch.isfinite(torch.stack(losses)).all() if losses else torch.tensor(True)}
+        return report
 
     def _move(self, player: Player, number: int, batch: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
-        """One update of one player; returns its report."""
+        """One update of one player; returns its report, at times in a game with the norm of its gradient."""
         function, noise = player.function, self._noise(player, number, rows)
+        leaves = list(player.leaves.values())
+        for leaf in player.frozen:
+            leaf.requires_grad_(False)
+        for leaf in leaves:
+            # The memory of the last step's gradients serves this step's.
+            leaf.requires_grad_(True).grad = None
         loss, state, entries = self._program.run(function)(
             player.own, player.other, self._state, batch, noise, self._step
         )
         self._state = {name: value.detach() for name, value in state.items()}
-        leaves = list(player.leaves.values())
         if leaves:
-            self._descend(player, leaves, torch.autograd.grad(loss, leaves, allow_unused=True))
+            gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
+            if len(self._players) > 1:
+                watched = self._step % _WATCHED < player.every
+                found = [gradient for gradient in gradients if watched and gradient is not None]
+                norm = get_total_norm(found) if found else torch.full_like(loss, torch.nan)
+                entries = {**entries, "parameter_gradient_norm": norm}
+            self._descend(player, leaves, gradients)
         return {"loss": loss.detach(), **{name: torch.as_tensor(entry).detach() for name, entry in entries.items()}}
 
     def _noise(self, player: Player, number: int, rows: int) -> dict[str, Any]:
@@ -191,6 +214,8 @@ class Trainer:
                 for group in optimizer.param_groups:
                     group["lr"] = group["initial_lr"] * player.factor(self._step // player.every)
             optimizer.step()
+        for name, bound in player.function.clamp:
+            player.leaves[name].detach().clamp_(-bound, bound)
 
     def _sound(self) -> bool:
         """Whether every trained parameter is finite."""
@@ -273,9 +298,22 @@ def _below(tensors: Flat, prefix: str) -> Flat:
 def _table(lines: list[dict[str, Tensor]]) -> dict[str, Array]:
     """Each entry per step as float64; NaN at the steps that do not have it."""
     names = dict.fromkeys(name for line in lines for name in line)
-    absent = torch.tensor(torch.nan)
-    columns = {name: [line.get(name) for line in lines] for name in names}
-    return {
-        name: torch.stack([(absent if entry is None else entry).to(torch.float64) for entry in column]).cpu().numpy()
-        for name, column in columns.items()
-    }
+    table = {name: _column([line.get(name) for line in lines]) for name in names}
+    table["finite"] = _sound_losses(lines, table).double()
+    return {name: column.cpu().numpy() for name, column in table.items()}
+
+
+def _sound_losses(lines: list[dict[str, Tensor]], table: dict[str, Tensor]) -> Tensor:
+    """Whether the losses of all players that moved are finite, at each step; looked at when the block has ended."""
+    sound = torch.ones(len(lines), dtype=torch.bool)
+    for name, column in table.items():
+        if name.rpartition(".")[2] == "loss":
+            sound &= column.isfinite().cpu() | torch.tensor([name not in line for line in lines])
+    return sound
+
+
+def _column(entries: list[Tensor | None]) -> Tensor:
+    """One entry at each step."""
+    like = next(entry for entry in entries if entry is not None)
+    absent = torch.full_like(like, torch.nan)
+    return torch.stack([absent if entry is None else entry for entry in entries]).double()

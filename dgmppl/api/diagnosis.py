@@ -19,7 +19,18 @@ from dgmppl.compiler import Compilation
 from dgmppl.errors import DgmpplError
 from dgmppl.ir.bijectors import BIJECTORS
 from dgmppl.ir.kernel import Function
-from dgmppl.lowering.factors import ASSERTION, Factor, factors_of, mapped, probe, single_loss, variables
+from dgmppl.lowering.factors import (
+    ASSERTION,
+    CARRIED,
+    CHAIN,
+    Factor,
+    factors_of,
+    mapped,
+    probe,
+    single_loss,
+    stateless,
+    variables,
+)
 from dgmppl.source import Span, excerpt
 
 Array: TypeAlias = NDArray[Any]
@@ -27,6 +38,7 @@ Arrays: TypeAlias = dict[str, NDArray[Any]]
 
 _SHOWN = 3
 _FIX = "fix: a smaller learning rate, `train: {clip_norm: 1.0}`, or a floor under a learned scale"
+_CHAIN_FIX = "take a smaller step_size, or a sampler that refuses such moves (mala, hmc)"
 
 
 @dataclass(frozen=True)
@@ -59,14 +71,18 @@ class Diagnosis:
 
     def _replay(self, trainer: Trainer, rows: NDArray[np.int64], player: str) -> Replay:
         module = self.compiled.module
-        loss = module.function(f"loss_{player}")
-        assert loss is not None
+        whole = module.function(f"loss_{player}")
+        assert whole is not None
+        loss, carried = stateless(whole)
         factors = factors_of(loss)
         singles = [single_loss(loss, factor, str(number)) for number, factor in enumerate(factors)]
         parts = replace(module, functions=(probe(loss, factors, trainer.step), *singles), players=())
         executable = self.compiled.library.load(self.compiled.library.emit(parts), parts)
         program = self.compiled.program
         batch = {name: array[rows] if row_wise(program, name) else array for name, array in self.data.items()}
+        if carried:
+            state = trainer.state()
+            batch |= {column: state[f"state/{entry}"] for entry, column in carried.items()}
         noise, values = trainer.noise(player, len(rows)), trainer.parameters(averaged=False)
         numbers = self.numbers[rows % len(self.numbers)]
         return Replay(self.compiled, executable, loss, factors, values, batch, noise, numbers)
@@ -145,7 +161,7 @@ class Replay:
         head = f"{_place(factor.span)}{names[0] if names else program.name}: {said}"
         ranges = {name: found[f"{number}.{name}"] for name, _ in factor.parts if f"{number}.{name}" in found}
         ranges |= {name: found[f"={name}"] for name in factor.draws}
-        ranges |= {f"{name} (data)": self.batch[name] for name in factor.columns}
+        ranges |= {_column(name): self.batch[name] for name in factor.columns}
         ranges |= {f"{group} (parameters)": self._group(group) for group in factor.groups}
         marked = excerpt(factor.span) if factor.span is not None else []
         return [head, *marked, *(f"  {name}: {extremes(value)}" for name, value in ranges.items())]
@@ -159,11 +175,18 @@ class Replay:
         """That a factor's value is not finite, and in which rows of the data."""
         if factor.what.startswith(ASSERTION):
             return f"the {factor.what} does not hold"
+        if factor.what == CHAIN:
+            return f"the {CHAIN} exploded: it is not finite, or a million times as far out as it began; {_CHAIN_FIX}"
         said = f"the {factor.what} is not finite"
         if not factor.per_row or value.ndim == 0 or value.shape[-1] != len(self.numbers):
             return said
         bad = np.flatnonzero(~np.isfinite(value).all(axis=tuple(range(value.ndim - 1))))
         return f"{said} in {len(bad)} of {len(self.numbers)} rows, first in row {self.numbers[bad[0]] + 1} of the data"
+
+
+def _column(name: str) -> str:
+    """A column as it is shown; what training carries from step to step is none of the data."""
+    return f"{name.removesuffix(CARRIED)} (carried)" if name.endswith(CARRIED) else f"{name} (data)"
 
 
 def _place(span: Span | None) -> str:

@@ -1,9 +1,14 @@
-"""Held-out numbers of a fit: those that are legal for the model, each with its standard error."""
+"""Held-out numbers of a fit: those that are legal for the model, each with its standard error.
+
+A density or a bound where there is one; for a model that can only sample, how its samples lie to the data; for a game,
+what its critics say of the divergences that they estimate.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dgmppl.api import critics, likeness
 from dgmppl.api.inputs import Batch, of_part
 from dgmppl.data import DataSet
 from dgmppl.errors import RunError
@@ -19,17 +24,25 @@ def held_out(fit: Fit, data: DataSet) -> dict[str, Any]:
     """Metrics on the test rows; on the training rows, and said so, where nothing is held out.
 
     Returns:
-        `split`, `rows` and `metrics`, a list of `Score.to_dict`; an empty list with `why` for a model without density.
+        `split`, `rows`, `metrics` and `warnings`. A metric has the keys of `Score.to_dict`, or those of
+        `likeness.metrics` and `critics.divergences`; a warning those of `Diagnostic.to_dict`. Where nothing is known of
+        the density, `why` says so.
     """
     program = fit.program.compiled.program
     part = data.held_out
     split = "train" if part is None else "test"
     batch = of_part(program, data, data.train if part is None else part)
     scores = _scores(fit, batch)
+    compared = likeness.comparisons(fit, batch, data) if likeness.implicit(fit) else []
     facts: dict[str, Any] = {
         "split": split,
         "rows": batch.rows,
-        "metrics": [score.to_dict() for score in scores],
+        "metrics": [
+            *(score.to_dict() for score in scores),
+            *likeness.metrics(fit, compared),
+            *critics.divergences(fit, batch, held_out=part is not None),
+        ],
+        "warnings": [warning.to_dict() for warning in likeness.collapses(compared)],
     }
     if not scores:
         known = fit.program.compiled.derivation.capabilities.get("log_prob")

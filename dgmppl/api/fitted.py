@@ -17,7 +17,7 @@ from dgmppl.api.discrete import stated
 from dgmppl.api.inputs import Batch, of_part, of_values, row_wise
 from dgmppl.api.program import CompiledProgram
 from dgmppl.api.queries import Queries
-from dgmppl.backend import Draws
+from dgmppl.backend import Device, Draws
 from dgmppl.errors import RunError
 from dgmppl.ir.program import Program, Role
 from dgmppl.results.evaluation import Score, log_mean_exp, over_draws
@@ -43,6 +43,7 @@ class Fit:
         draws: posterior draws of the parameters with priors, or None.
         data: what it was fitted to; None for a program at given parameters.
         records: training reports: step, epoch, mean loss (nats per datum) and its terms.
+        device: where questions are answered; see `to`.
     """
 
     program: CompiledProgram
@@ -50,6 +51,7 @@ class Fit:
     draws: Draws | None = None
     data: DataSet | None = field(default=None, repr=False)
     records: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    device: Device | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Lists the parameters as the program declares them: jax's trees and checkpoint files have other orders."""
@@ -60,7 +62,23 @@ class Fit:
     @cached_property
     def queries(self) -> Queries:
         """The emitted program's functions."""
-        return Queries(self.program.compiled)
+        return Queries(self.program.compiled, self.device)
+
+    def to(self, device: str = "auto", precision: str | None = None, threads: int | None = None) -> Fit:
+        """The same fit, whose densities, samples and posteriors are computed elsewhere or in another precision.
+
+        Args:
+            device: `auto` for the fastest that is there, `cpu`, `cuda`.
+            precision: `float32`, `float64`; `bfloat16` rounds the factors of matrix products, and nothing else. None
+                for that of the parameters.
+            threads: CPU threads; None for the library's own choice.
+
+        Raises:
+            RunError: there is no such device or precision.
+        """
+        from dgmppl.api.settings import answering
+
+        return answering(self, device, precision, threads)
 
     @property
     def _typed(self) -> Program:

@@ -124,7 +124,7 @@ def _train(compiled: Compilation, data: DataSet, options: FitOptions, keeper: Ke
         trainer = compiled.executable.trainer(
             values, arrays, sized, steps=steps, seed=settings.seed, device=options.on(settings)
         )
-        stopping = _stopping(compiled, data, settings)
+        stopping = _stopping(compiled, data, settings, options)
         if keeper.start is not None:
             _restore(trainer, batches, stopping, keeper.start)
         elif keeper.keep is not None:
@@ -192,7 +192,7 @@ def _with_redraws(compiled: Compilation, data: DataSet, batch: Batch, batches: _
     }
 
 
-def _stopping(compiled: Compilation, data: DataSet, settings: Train) -> EarlyStopping | None:
+def _stopping(compiled: Compilation, data: DataSet, settings: Train, options: FitOptions) -> EarlyStopping | None:
     """Early stopping by the held-out loss per datum, nats: that of validation rows, of a density or its bound.
 
     Raises:
@@ -200,7 +200,7 @@ def _stopping(compiled: Compilation, data: DataSet, settings: Train) -> EarlySto
     """
     if settings.early_stopping is None:
         return None
-    part, has, queries = data.parts.get("validation"), compiled.executable.has, Queries(compiled)
+    part, has = data.parts.get("validation"), compiled.executable.has
     if part is None:
         raise RunError(
             "early stopping needs validation rows; fix: a split such as `split: {validation: 0.1}` at the data"
@@ -209,7 +209,7 @@ def _stopping(compiled: Compilation, data: DataSet, settings: Train) -> EarlySto
         raise RunError(
             f"early stopping needs a density of {compiled.program.name} or a bound on it, and it has neither"
         )
-    batch = of_part(compiled.program, data, part)
+    batch, queries = of_part(compiled.program, data, part), Queries(compiled, options.answers_on(settings))
 
     def loss(values: Mapping[str, Array]) -> float:
         if has("log_prob"):

@@ -13,6 +13,7 @@ from dgmppl.compiler import Compilation, spec_hash, with_defaults
 from dgmppl.data import DataSet
 from dgmppl.errors import RunError
 from dgmppl.runs.receipt import data_hash, versions
+from dgmppl.runs.trained import hashes
 from dgmppl.spec.syntax import Setting, Spec
 
 
@@ -34,7 +35,8 @@ def facts(compiled: Compilation, options: FitOptions, data: DataSet) -> dict[str
 
     Returns:
         `backend`; `spec`, the hash of the resolved spec without the length of training; `data`, the hash of the
-        training rows; and `machine`, on which bit-for-bit continuation depends besides.
+        training rows; `trained`, the hashes of the finished runs in the model; and `machine`, on which bit-for-bit
+        continuation depends besides.
     """
     resolved = resolved_spec(compiled, options)
     kept = tuple(setting for setting in resolved.train if setting.key not in ("steps", "epochs"))
@@ -44,6 +46,7 @@ def facts(compiled: Compilation, options: FitOptions, data: DataSet) -> dict[str
         "backend": compiled.backend,
         "spec": spec_hash(replace(resolved, train=kept)),
         "data": data_hash(of_part(compiled.program, data, data.train).arrays),
+        "trained": json.dumps(hashes(compiled.program), sort_keys=True),
         "machine": json.dumps({**machine, "threads": options.on(settings).threads}, sort_keys=True),
     }
 
@@ -73,6 +76,8 @@ def require_same(stored: Mapping[str, str], now: Mapping[str, str]) -> None:
         )
     if stored.get("data") != now["data"]:
         raise RunError("the run in this folder was trained on other data; choose another --out, or restore the data")
+    if stored.get("trained", "{}") != now["trained"]:
+        raise RunError("a finished run in this model has changed since; choose another --out, or restore that run")
     before, after = (json.loads(one.get("machine", "{}")) for one in (stored, now))
     changed = [f"{key} {before.get(key)} -> {value}" for key, value in after.items() if before.get(key) != value]
     if changed:

@@ -150,7 +150,7 @@ def _plottable(program: Program, name: str, array: Array) -> Array:
 
 
 def _prior(fit: Fit, name: str, batch: Batch, draws: int, seed: int) -> xr.Dataset | None:
-    program, executable = fit.program.compiled.program, fit.program.compiled.executable
+    program, executable = fit.program.compiled.program, fit.queries.executable
     if not executable.has("prior"):
         if fit.draws is not None or name == "prior":
             raise RunError(f"{program.name} has no emitted sampler of its prior, so the group {name!r} cannot be built")

@@ -184,7 +184,7 @@ class CompiledProgram:
     def fit(
         self, data: Any = None, *, seed: int | None = None, steps: int | None = None, device: str = "auto",
         precision: str | None = None, threads: int | None = None, out: str | os.PathLike[str] | None = None,
-        progress: bool = False, resume: bool = False, checkpoint_seconds: float = 60.0,
+        progress: bool = False, resume: bool = False, checkpoint_seconds: float = 60.0, data_bytes: int | None = None,
     ) -> Fit:  # fmt: skip
         """Train, or infer the posterior, as the derivation says.
 
@@ -200,6 +200,8 @@ class CompiledProgram:
             progress: draw a bar with steps per second, time left and the loss in nats.
             resume: go on from the newest checkpoint in `out`, bit for bit.
             checkpoint_seconds: time between two checkpoints; 0 for one after every block of steps.
+            data_bytes: memory of the device that training rows may take; None for half of what is free there (of all
+                memory, on a processor). Rows that take more are fed a few steps at a time, with the same results.
 
         Raises:
             SpecError: data that do not fit the spec.
@@ -209,13 +211,14 @@ class CompiledProgram:
         from dgmppl.api.running import fit
         from dgmppl.api.settings import FitOptions
 
-        options = FitOptions(seed, steps, device, precision, threads, progress, resume, checkpoint_seconds)
+        options = FitOptions(seed, steps, device, precision, threads, progress, resume, checkpoint_seconds, data_bytes)
         return fit(self.bound(data), options, None if out is None else Path(out))
 
     def keep(self, folder: RunFolder, options: FitOptions) -> None:
         """Write what identifies the run: the spec as resolved and as given, the columns, the emitted source."""
         from dgmppl.api.identity import resolved_spec
         from dgmppl.runs.columns import to_json
+        from dgmppl.runs.trained import placed
         from dgmppl.spec.writer import to_yaml
 
         resolved = resolved_spec(self.compiled, options)
@@ -225,7 +228,8 @@ class CompiledProgram:
             for one in resolved.data
         )
         # A folder with this file holds a run: what a killed one left is then continued, not taken for nothing.
-        folder.write(folder.resolved, to_yaml(replace(resolved, data=moved)))
+        resolved = placed(replace(resolved, data=moved), self.compiled.program.runs, folder.path)
+        folder.write(folder.resolved, to_yaml(resolved))
         for number, source in enumerate(self.compiled.spec.sources or (self.compiled.spec.source,)):
             path = folder.spec if number == 0 else folder.path / f"spec.extends-{number}.yaml"
             folder.write(path, source.text)

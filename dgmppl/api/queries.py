@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from dgmppl.api.discrete import stated
 from dgmppl.api.inputs import Batch, log_abs_det, own_units, row_wise
-from dgmppl.backend import Arrays, Executable
+from dgmppl.backend import Arrays, Device, Executable
 from dgmppl.compiler import Compilation
 from dgmppl.errors import RunError
 from dgmppl.ir.program import Program
@@ -32,19 +33,21 @@ class Queries:
 
     Attributes:
         compiled: the program and its derivation.
+        device: where they are answered; None for where the backend computes by itself.
     """
 
     compiled: Compilation
+    device: Device | None = None
 
     @property
     def program(self) -> Program:
         """The typed program."""
         return self.compiled.program
 
-    @property
+    @cached_property
     def executable(self) -> Executable:
         """The imported program."""
-        return self.compiled.executable
+        return self.compiled.executable if self.device is None else self.compiled.executable.on(self.device)
 
     def require(self, function: str, capability: str, question: str) -> None:
         """Refuse a question that the emitted program has no function for.

@@ -21,6 +21,7 @@ from dgmppl.runs import checkpoints
 from dgmppl.runs.checkpoints import Checkpoint
 from dgmppl.runs.folder import VERSION, RunFolder
 from dgmppl.runs.receipt import data_hash, file_hash, machine, program_hash, text_hash, versions
+from dgmppl.runs.trained import hashes
 
 _SHOWN = 64
 
@@ -42,19 +43,28 @@ def fit(program: CompiledProgram, options: FitOptions, out: Path | None) -> Fit:
     program.compiled.executable  # noqa: B018
     data = program.load_data()
     folder = None if out is None else RunFolder(out)
+    _require_other(program, folder)
     with nullcontext() if folder is None else folder.locked():
         if folder is None:
-            return _fitted(program, data, fitting.run(program.compiled, data, options, Keeper()))
+            return _fitted(program, data, fitting.run(program.compiled, data, options, Keeper()), options)
         identity = facts(program.compiled, options, data)
         keeper = _keeper(program, folder, options, identity)
         outcome = fitting.run(program.compiled, data, options, keeper)
-        fitted = _fitted(program, data, replace(outcome, records=folder.read_metrics()))
+        fitted = _fitted(program, data, replace(outcome, records=folder.read_metrics()), options)
         _finish(fitted, folder, outcome, options, identity)
     return fitted
 
 
-def _fitted(program: CompiledProgram, data: DataSet, outcome: Outcome) -> Fit:
-    return Fit(program, outcome.parameters, outcome.draws, data, outcome.records)
+def _require_other(program: CompiledProgram, folder: RunFolder | None) -> None:
+    """A fit must not replace a run that it reads."""
+    read = {inlined.folder for inlined in program.compiled.program.runs}
+    if folder is not None and str(folder.path.resolve()) in read:
+        raise RunError(f"{folder.path} holds a run that this model reads; choose another --out")
+
+
+def _fitted(program: CompiledProgram, data: DataSet, outcome: Outcome, options: FitOptions) -> Fit:
+    device = options.answers_on(options.train(program.compiled.program))
+    return Fit(program, outcome.parameters, outcome.draws, data, outcome.records, device)
 
 
 def _keeper(program: CompiledProgram, folder: RunFolder, options: FitOptions, identity: dict[str, str]) -> Keeper:
@@ -139,6 +149,7 @@ def receipt(
             "program": program_hash(compiled.source),
             "parameters": data_hash(fitted.parameters),
         },
+        "trained": hashes(compiled.program),
         "rows": {name: part.rows for name, part in data.parts.items()},
         "final_loss": fitted.records[-1]["loss"] if fitted.records else None,
         "held_out": held_out(fitted, data),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from dgmppl.backend import Device
+import numpy as np
+
+from dgmppl.backend import Array, Device
 from dgmppl.data import Batches
 from dgmppl.errors import RunError
 from dgmppl.ir.expressions import Call, Literal
@@ -13,6 +17,9 @@ from dgmppl.ir.program import Program
 from dgmppl.ir.settings import Train
 from dgmppl.objectives.algebra import Derivation
 from dgmppl.runs.training import CHECKPOINT_SECONDS
+
+if TYPE_CHECKING:
+    from dgmppl.api.fitted import Fit
 
 PRECISIONS = ("float32", "float64", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
@@ -31,6 +38,7 @@ class FitOptions:
         progress: draw a bar.
         resume: go on from the folder's newest checkpoint.
         checkpoint_seconds: time between two checkpoints.
+        data_bytes: memory of the device that training rows may take; None for half of what is free.
     """
 
     seed: int | None = None
@@ -41,15 +49,14 @@ class FitOptions:
     progress: bool = False
     resume: bool = False
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    data_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        for value, known in ((self.device, DEVICES), (self.precision or "float32", PRECISIONS)):
-            if value not in known:
-                raise RunError(f"{value!r} is none of {', '.join(known)}")
+        _require_known(self.device, self.precision, self.threads)
         if self.steps is not None and self.steps < 1:
             raise RunError(f"a fit takes at least one step, not {self.steps}")
-        if self.threads is not None and self.threads < 1:
-            raise RunError(f"a fit takes at least one thread, not {self.threads}")
+        if self.data_bytes is not None and self.data_bytes < 0:
+            raise RunError(f"training rows cannot take {self.data_bytes} bytes")
 
     def train(self, program: Program) -> Train:
         """The spec's training settings with these in their place."""
@@ -63,8 +70,39 @@ class FitOptions:
         return replace(program.train, **changes)  # type: ignore[arg-type]
 
     def on(self, settings: Train) -> Device:
-        """Where and how precisely to compute."""
-        return Device(self.device, settings.precision, self.threads)
+        """Where and how precisely to train."""
+        return Device(self.device, settings.precision, self.threads, self.data_bytes)
+
+    def answers_on(self, settings: Train) -> Device:
+        """Where a fit is asked: where it was trained, but with nothing rounded to bfloat16."""
+        return replace(self.on(settings), precision="float64" if settings.precision == "float64" else "float32")
+
+
+def _require_known(device: str, precision: str | None, threads: int | None) -> None:
+    """Refuse a device, a precision or a number of threads that cannot be."""
+    for value, known in ((device, DEVICES), (precision or "float32", PRECISIONS)):
+        if value not in known:
+            raise RunError(f"{value!r} is none of {', '.join(known)}")
+    if threads is not None and threads < 1:
+        raise RunError(f"computing takes at least one thread, not {threads}")
+
+
+def answering(fit: Fit, device: str, precision: str | None, threads: int | None) -> Fit:
+    """See `Fit.to`."""
+    _require_known(device, precision, threads)
+    own = "float64" if any(value.dtype == np.float64 for value in fit.parameters.values()) else "float32"
+    chosen = Device(device, precision or own, threads)
+    fit.program.compiled.executable.on(chosen)
+    if precision is None:
+        return replace(fit, device=chosen)
+    dtype = np.dtype(np.float64 if precision == "float64" else np.float32)
+    draws = None if fit.draws is None else replace(fit.draws, posterior=_cast(fit.draws.posterior, dtype))
+    return replace(fit, parameters=_cast(fit.parameters, dtype), draws=draws, device=chosen)
+
+
+def _cast(values: Mapping[str, Array], dtype: np.dtype[Any]) -> dict[str, Array]:
+    """Real numbers in another width; others as they are."""
+    return {name: value.astype(dtype) if value.dtype.kind == "f" else value for name, value in values.items()}
 
 
 def engine_of(derivation: Derivation) -> Call | None:

@@ -30,6 +30,7 @@ from dgmppl.runs import checkpoints, columns
 from dgmppl.runs.checkpoints import Checkpoint
 from dgmppl.runs.folder import VERSION, RunFolder, unwritable
 from dgmppl.runs.receipt import data_hash, file_hash, program_hash
+from dgmppl.runs.trained import hashes
 
 Array: TypeAlias = NDArray[Any]
 
@@ -104,20 +105,27 @@ def save(fit: Fit, path: Path) -> Path:
     return path
 
 
-def load(path: str | os.PathLike[str], backend: str | None = None, *, trust_code: bool = False) -> Fit:
+def load(
+    path: str | os.PathLike[str], backend: str | None = None, *, trust_code: bool = False, device: str = "auto",
+    precision: str | None = None, threads: int | None = None,
+) -> Fit:  # fmt: skip
     """Read a run.
 
     Args:
         path: the run's folder.
         backend: instead of the one that it was fitted with: parameters are the same on all.
         trust_code: `python(...)` in the run's spec may import code of your own.
+        device: where its densities, samples and posteriors are computed: `auto`, `cpu`, `cuda`.
+        precision: of those; None for that of the parameters. See `Fit.to`.
+        threads: CPU threads; None for the library's own choice.
 
     Warns:
         UserWarning: a file was changed after the run, a damaged checkpoint was passed over, or this version emits
             another program for the run's spec.
 
     Raises:
-        RunError: there is no finished run, a file is damaged, or another version of the format wrote it.
+        RunError: there is no finished run, a file is damaged, another version of the format wrote it, or there is no
+            such device.
     """
     folder = RunFolder(Path(path))
     if folder.exists() and not folder.receipt.exists():
@@ -128,10 +136,12 @@ def load(path: str | os.PathLike[str], backend: str | None = None, *, trust_code
     stored, chosen = str(receipt.get("backend")), backend or str(receipt.get("backend"))
     compiled = compile_spec(folder.resolved, backend=chosen, schema=schema, trust_code=trust_code)
     checkpoint = checkpoints.latest(folder.checkpoints)
-    for note in _changes(folder, receipt, checkpoint, compiled.source if chosen == stored else None):
+    changes = _changes(folder, receipt, checkpoint, compiled.source if chosen == stored else None)
+    for note in (*changes, *_changed_runs(folder, receipt, compiled.program)):
         warnings.warn(note, stacklevel=2)
     draws = _read_draws(folder) if receipt.get("draws") else None
-    return Fit(CompiledProgram(compiled, {}), dict(checkpoint.parameters), draws, None, folder.read_metrics())
+    fitted = Fit(CompiledProgram(compiled, {}), dict(checkpoint.parameters), draws, None, folder.read_metrics())
+    return fitted.to(device, precision, threads)
 
 
 def _require_version(folder: RunFolder, receipt: dict[str, Any]) -> None:
@@ -149,6 +159,12 @@ def _require_version(folder: RunFolder, receipt: dict[str, Any]) -> None:
 def _changes(folder: RunFolder, receipt: dict[str, Any], checkpoint: Checkpoint, source: str | None) -> Iterator[str]:
     """What is no longer as the receipt says: stored spec, stored program, parameters, and what would be emitted."""
     sums, versions = (_mapping(receipt, key, folder) for key in ("sha256", "versions"))
+    if not {"resolved", "program", "parameters"} <= sums.keys():
+        yield (
+            f"{folder.receipt} lacks hashes: an earlier version of dgmppl wrote it, and what was changed after the run "
+            "cannot be noticed; fix: fit the spec in spec.yaml again"
+        )
+        return
     if sums.get("resolved") != file_hash(folder.resolved):
         yield f"{folder.resolved} was changed after the run; what is loaded is what it says now"
     if sums.get("program") != _program_on_disk(folder):
@@ -157,6 +173,15 @@ def _changes(folder: RunFolder, receipt: dict[str, Any], checkpoint: Checkpoint,
         yield f"the parameters of {folder.path} are not those that its receipt speaks of"
     if source is not None and sums.get("program") != program_hash(source):
         yield f"this version emits another program for {folder.path} than dgmppl {versions.get('dgmppl')} did"
+
+
+def _changed_runs(folder: RunFolder, receipt: dict[str, Any], program: Program) -> Iterator[str]:
+    """The finished runs in the model that are no longer those that were frozen."""
+    stored, now = _mapping(receipt, "trained", folder), hashes(program)
+    for inlined in program.runs:
+        site = f"{inlined.section} {inlined.site}"
+        if stored.get(site) != now[site]:
+            yield f"{inlined.run} was changed after {folder.path} froze it; its parameters here are those of then"
 
 
 def _mapping(receipt: dict[str, Any], key: str, folder: RunFolder) -> dict[str, Any]:

@@ -32,6 +32,13 @@ def say_json(data: Any) -> None:
     typer.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
 
 
+def page_width() -> int:
+    """Columns of a page of text: those of the terminal, at most 100; 100 where the output goes elsewhere."""
+    import shutil
+
+    return min(100, max(40, shutil.get_terminal_size((100, 24)).columns))
+
+
 def say_table(rows: Mapping[str, str], *, quiet: bool = False) -> None:
     """Names with their meanings in two columns; long meanings are wrapped under their own column."""
     import shutil
@@ -135,11 +142,26 @@ def print_summary(fitted: Fit, facts: Mapping[str, Any]) -> None:
 
 
 def print_metrics(held_out: Mapping[str, Any]) -> None:
-    """Held-out numbers, a line each, with error, unit, status and count."""
+    """Held-out numbers, a line each, with error, unit, status and count; then what is wrong with the samples."""
     for metric in held_out["metrics"]:
-        error = "" if metric["standard_error"] is None else f" ± {metric['standard_error']:.2f}"
-        bits = f", {metric['bits_per_dim']:.3f} bits per dimension" if "bits_per_dim" in metric else ""
-        said = f"{metric['value']:.2f}{error} {metric['unit']}{bits} ({metric['status']}, {metric['rows']} rows)"
-        say(f"{held_out['split']} {metric['metric'].replace('_', ' ')}: {said}")
-    if not held_out["metrics"]:
+        what = f"{metric.get('site', '')} {metric['metric'].replace('_', ' ')} {metric.get('of', '')}".strip()
+        say(f"{held_out['split']} {what}: {_figure(metric)} ({metric['status']}, {_counts(metric)})")
+    for warning in held_out.get("warnings", ()):
+        place = warning["span"]
+        at = "" if place is None else f"{place['file']}:{place['line']}: "
+        typer.secho("warning: ", fg="yellow", bold=True, nl=False, err=True)
+        typer.echo(at + "; ".join([warning["message"], warning["found"], *warning["notes"]]), err=True)
+    if "why" in held_out:
         say(f"no held-out density: {held_out['why']}")
+
+
+def _figure(metric: Mapping[str, Any]) -> str:
+    """A metric's value with its error and unit; nats to two decimals, what samples say to three digits."""
+    digits = ".3g" if "samples" in metric else ".2f"
+    error = "" if metric["standard_error"] is None else f" ± {metric['standard_error']:{digits.replace('3', '2')}}"
+    bits = f", {metric['bits_per_dim']:.3f} bits per dimension" if "bits_per_dim" in metric else ""
+    return f"{metric['value']:{digits}}{error} {metric['unit']}{bits}"
+
+
+def _counts(metric: Mapping[str, Any]) -> str:
+    return f"{metric['rows']} rows" + (f", {metric['samples']} samples" if "samples" in metric else "")

@@ -50,6 +50,13 @@ def fit(
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", metavar="N", help="instead of the spec's")] = None,
     device: Device = "auto", precision: Precision = None, threads: Threads = None,
+    data_memory: Annotated[
+        float | None,
+        typer.Option(
+            "--data-memory", metavar="GIB", min=0, show_default=False,
+            help="for training rows on the device, by default half of what is free; more are fed a few steps at a time",
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on from the newest checkpoint")] = False,
     sets: Set = None, data: Data = None, trust_code: TrustCode = False, as_json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
@@ -67,7 +74,7 @@ def fit(
         with warnings_as_notes(quiet=quiet):
             fitted = program.fit(
                 seed=seed, steps=steps, device=device, precision=precision, threads=threads, out=out, progress=shown,
-                resume=resume,
+                resume=resume, data_bytes=None if data_memory is None else int(data_memory * 2**30),
             )  # fmt: skip
     except Interrupted as stopped:
         raise RunError(f"{stopped}; the checkpoint is written. Go on with:\n  {_again()}") from None
@@ -88,11 +95,14 @@ def _again() -> str:
     return shlex.join(["dgmppl", *arguments, "--resume"])
 
 
-def _load(run: Path, backend: str | None, trust_code: bool, *, quiet: bool = False) -> Fit:
+def _load(
+    run: Path, backend: str | None, device: str, precision: str | None, threads: int | None, trust_code: bool, *,
+    quiet: bool = False,
+) -> Fit:  # fmt: skip
     from dgmppl.api.storage import load
 
     with warnings_as_notes(quiet=quiet):
-        return load(run, backend, trust_code=trust_code)
+        return load(run, backend, trust_code=trust_code, device=device, precision=precision, threads=threads)
 
 
 @command("dgmppl sample runs/vae -n 64 -o samples.png", "dgmppl sample runs/vae -n 1000 -o samples.npz --seed 1")
@@ -103,13 +113,13 @@ def sample(
         typer.Option("--out", "-o", metavar="FILE", help=".npz, .npy, .csv, .png, .svg or .pdf", show_default=False),
     ],
     n: Annotated[int, typer.Option("-n", metavar="N", help="how many", min=1)] = 64,
-    given: Given = None, seed: Seed = 0, backend: OtherBackend = None, trust_code: TrustCode = False,
-    quiet: Quiet = False,
+    given: Given = None, seed: Seed = 0, backend: OtherBackend = None, device: Device = "auto",
+    precision: Precision = None, threads: Threads = None, trust_code: TrustCode = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Draw from a fitted model, in the data's own units."""
     from dgmppl.api.export import write_samples
 
-    write_samples(_load(run, backend, trust_code, quiet=quiet), out, n, values(given), seed)
+    write_samples(_load(run, backend, device, precision, threads, trust_code, quiet=quiet), out, n, values(given), seed)
     say(f"wrote {out}", quiet=quiet)
 
 
@@ -121,14 +131,14 @@ def posterior(
         list[str] | None, typer.Option("--group", metavar="NAME", help="an ArviZ group; repeatable")
     ] = None,
     draws: Annotated[int, typer.Option("--draws", metavar="N", help="of latents and predictions", min=1)] = 100,
-    data: Data = None, seed: Seed = 0, backend: OtherBackend = None, trust_code: TrustCode = False,
-    quiet: Quiet = False,
+    data: Data = None, seed: Seed = 0, backend: OtherBackend = None, device: Device = "auto",
+    precision: Precision = None, threads: Threads = None, trust_code: TrustCode = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Posterior draws of parameters and latents, as ArviZ data."""
     from dgmppl.api.export import read_columns
     from dgmppl.results.compat import write as write_netcdf
 
-    fitted = _load(run, backend, trust_code, quiet=quiet)
+    fitted = _load(run, backend, device, precision, threads, trust_code, quiet=quiet)
     given = read_columns(fitted, data) if data else None
     write_netcdf(fitted.to_arviz(*(groups or []), x=given, draws=draws, seed=seed), out)
     say(f"wrote {out}", quiet=quiet)
@@ -140,13 +150,13 @@ def score(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="the value of each row, as CSV")
     ] = None,
-    seed: Seed = 0, backend: OtherBackend = None, trust_code: TrustCode = False, as_json: Json = False,
-    quiet: Quiet = False,
+    seed: Seed = 0, backend: OtherBackend = None, device: Device = "auto", precision: Precision = None,
+    threads: Threads = None, trust_code: TrustCode = False, as_json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Log-density per row in nats, and if exact, bound or estimate."""
     from dgmppl.api.export import read_columns
 
-    fitted = _load(run, backend, trust_code, quiet=quiet)
+    fitted = _load(run, backend, device, precision, threads, trust_code, quiet=quiet)
     result = fitted.score(read_columns(fitted, data), particles, seed)
     if out is not None:
         write_nats(out, result.values)
@@ -158,11 +168,11 @@ def score(
 
 @command("dgmppl evaluate runs/vae", "dgmppl evaluate runs/vae --backend pyro --json")
 def evaluate(
-    run: RunDir, backend: OtherBackend = None, trust_code: TrustCode = False, as_json: Json = False,
-    quiet: Quiet = False,
+    run: RunDir, backend: OtherBackend = None, device: Device = "auto", precision: Precision = None,
+    threads: Threads = None, trust_code: TrustCode = False, as_json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Held-out metrics legal for the model, with standard errors."""
-    facts = _load(run, backend, trust_code, quiet=quiet).evaluate()
+    facts = _load(run, backend, device, precision, threads, trust_code, quiet=quiet).evaluate()
     if as_json:
         say_json(facts)
     elif not quiet:

@@ -10,7 +10,7 @@ import typer
 from dgmppl.cli import completion
 from dgmppl.cli.app import command
 from dgmppl.cli.options import BackendName, Data, Json, Out, Quiet, Set, SpecFile, SpecFiles, TrustCode, pairs
-from dgmppl.cli.output import say, say_json, say_table, warn, write
+from dgmppl.cli.output import page_width, say, say_json, say_table, warn, write
 
 
 @command("dgmppl new", "dgmppl new vae", "dgmppl new radon --out models/radon.yaml")
@@ -75,12 +75,15 @@ def explain(
 ) -> None:  # fmt: skip
     """Factorization, rules, objective; what is exact, what a bound."""
     from dgmppl.api.program import compile as compile_program
+    from dgmppl.objectives.printers import explain_text
 
     program = compile_program(spec, bindings=pairs(data), overrides=sets or [], trust_code=trust_code)
     if as_json:
         say_json(program.explain())
+    elif latex:
+        say(program.objective.latex(), quiet=quiet)
     else:
-        say(program.objective.latex() if latex else program.compiled.stage("derivation"), quiet=quiet)
+        say(explain_text(program.compiled.program, program.compiled.derivation, page_width()), quiet=quiet)
 
 
 @command("dgmppl graph specs/hmm.yaml -o hmm.svg", "dgmppl graph specs/vae.yaml -o vae.mmd")

@@ -12,7 +12,16 @@ from dgmppl.data.assembly import Assembled, assemble
 from dgmppl.data.bindings import Bindings
 from dgmppl.data.items import Item
 from dgmppl.data.options import missing_option
-from dgmppl.data.values import Values, chunks, element_type, first, implied_support, level_labels, off_simplex
+from dgmppl.data.values import (
+    Values,
+    chunks,
+    distinct,
+    element_type,
+    first,
+    implied_support,
+    level_labels,
+    off_simplex,
+)
 from dgmppl.ir.data import DISTINCT_CAP, Column, DataSchema, Extreme
 from dgmppl.ir.expressions import free_names
 from dgmppl.ir.transforms import Dequantize
@@ -153,13 +162,7 @@ def _distinct(array: Array) -> int:
     seen = array.reshape(-1)[:0]
     for _, part in chunks(array):
         places = np.minimum(np.searchsorted(seen, part), max(len(seen) - 1, 0))
-        seen = _sorted_once(np.concatenate((seen, part if not len(seen) else part[seen[places] != part]), axis=None))
+        seen = distinct(np.concatenate((seen, part if not len(seen) else part[seen[places] != part]), axis=None))
         if len(seen) >= possible:
             return possible
     return len(seen)
-
-
-def _sorted_once(array: Array) -> Array:
-    """The distinct values in order; `np.unique` would import all of `numpy.ma` to ask whether there is a mask."""
-    ordered = np.sort(array, axis=None)
-    return ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))] if len(ordered) else ordered

@@ -6,13 +6,26 @@ Each generator maps (size, generator of random numbers) to points `[size, 2]`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 Points: TypeAlias = npt.NDArray[np.float64]
-Generator: TypeAlias = Callable[[int, np.random.Generator], Points]
+# As text, because `numpy.random` is loaded when it is first named.
+Generator: TypeAlias = "Callable[[int, np.random.Generator], Points]"
+
+
+class Modes(NamedTuple):
+    """Where a density has its modes: Gaussians of one standard deviation, equally likely.
+
+    Attributes:
+        centres: `[modes, 2]`.
+        scale: the standard deviation along each axis.
+    """
+
+    centres: Points
+    scale: float
 
 
 def _pair(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Points:
@@ -44,8 +57,8 @@ def checkerboard(size: int, draw: np.random.Generator) -> Points:
 
 def eight_gaussians(size: int, draw: np.random.Generator) -> Points:
     """Eight Gaussians of standard deviation 0.1 on a circle of radius 2, equally likely."""
-    angle = draw.integers(0, 8, size) * (np.pi / 4.0)
-    return 2.0 * _pair(np.cos(angle), np.sin(angle)) + 0.1 * draw.standard_normal((size, 2))
+    centres, scale = MODES["eight_gaussians"]
+    return centres[draw.integers(0, 8, size)] + scale * draw.standard_normal((size, 2))
 
 
 def two_spirals(size: int, draw: np.random.Generator) -> Points:
@@ -61,6 +74,11 @@ def swiss_roll(size: int, draw: np.random.Generator) -> Points:
     angle = 1.5 * np.pi * (1.0 + 2.0 * draw.uniform(0.0, 1.0, size))
     return _pair(angle * np.cos(angle), angle * np.sin(angle)) / 5.0 + 0.2 * draw.standard_normal((size, 2))
 
+
+_EIGHTHS = np.arange(8) * (np.pi / 4.0)
+
+# The data sets whose modes are known.
+MODES: dict[str, Modes] = {"eight_gaussians": Modes(2.0 * _pair(np.cos(_EIGHTHS), np.sin(_EIGHTHS)), 0.1)}
 
 # The closed table of synthetic data sets.
 GENERATORS: dict[str, Generator] = {

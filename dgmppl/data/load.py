@@ -45,8 +45,8 @@ class Deferred(Mapping[str, Array]):
 class Part:
     """The data of one split.
 
-    Trainers take a split's arrays to their device as a whole and gather each batch's rows there, so a split has to fit
-    the device's memory; files that are mapped need no memory beside it where nothing is converted.
+    Trainers keep a split's arrays on their device where they fit, and else gather the rows of a few steps at a time
+    (`dgmppl.feeding`); files that are mapped need no memory beside it where nothing is converted or split off.
 
     Attributes:
         indices: the rows' numbers in the source, from 0, `[N]`; those of a separate test source follow the others.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,7 +27,7 @@ from dgmppl.ir.transforms import (
     StochasticBinarize,
     Unit,
 )  # fmt: skip
-from dgmppl.ir.types import BINARY, UNIT, Dtype, Support, integer
+from dgmppl.ir.types import BINARY, REAL, UNIT, Dtype, Support, integer
 from dgmppl.source import Diagnostic, nearest
 from dgmppl.spec.syntax import DataDeclaration
 
@@ -62,6 +63,11 @@ class Input:
         return refusal(
             "data-transform-input", f"{text(self.call)} {message}", declaration, expected=expected, found=found, fix=fix
         )
+
+    def after(self, name: str) -> bool:
+        """Whether a transform of that name stands before this one."""
+        before = takewhile(lambda one: one is not self.call, self.declaration.transform)
+        return any(isinstance(one, Call) and one.function == name for one in before)
 
     def first_outside(self, support: Support) -> str | None:
         """The first observed value outside a support, with its row; None where all are inside."""
@@ -200,10 +206,15 @@ def _same_warning(given: Input, value: int) -> tuple[Diagnostic, ...]:
 def _fit_stochastic_binarize(given: Input) -> Fitted:
     _refuse_binary(given)
     if outside := given.first_outside(UNIT):
-        raise given.refuse(
-            "needs probabilities", expected="values in [0, 1]", found=outside, fix="put unit() before it"
-        )
+        raise given.refuse("needs probabilities", expected="values in [0, 1]", found=outside, fix=_unit_fix(given))
     return StochasticBinarize(), ()
+
+
+def _unit_fix(given: Input, other: str = "unit()") -> str:
+    """How values come into the unit interval; after `unit()` those of rows that are not trained on may lie outside."""
+    if given.after(Unit.name):
+        return "unit() maps the training rows to [0, 1]; divide by a range that holds all rows in `data` instead"
+    return f"put {other} before it"
 
 
 def _fit_dequantize(given: Input) -> Fitted:
@@ -227,13 +238,13 @@ def _dequantize_fix(given: Input) -> str:
 
 
 def _fit_unit(given: Input) -> Fitted:
-    """The bounds are the declared ones of integers; else the column's own, over all rows so that none leaves [0, 1]."""
+    """The bounds are the declared ones of integers; else those of the training rows, which other rows may pass."""
     support = given.values.support
     if support is not None and support.states is not None:
         low, high = 0.0, float(support.states - 1)
     else:
-        gaps = given.values.with_gaps()
-        low, high = (float(np.nanmin(gaps)), float(np.nanmax(gaps))) if given.values.mask.any() else (0.0, 1.0)
+        seen = given.sample()
+        low, high = (0.0, 1.0) if np.isnan(seen).all() else (float(np.nanmin(seen)), float(np.nanmax(seen)))
     if high <= low:
         raise given.refuse("needs values that differ", found=f"{low:g} everywhere")
     return Unit(np.asarray(low), np.asarray(high - low)), ()
@@ -272,7 +283,7 @@ def _fit_logit(given: Input) -> Fitted:
             "needs the unit interval",
             expected="values in [0, 1]",
             found=outside,
-            fix="put dequantize(n) or unit() before it",
+            fix=_unit_fix(given, "dequantize(n) or unit()"),
         )
     ends = (given.values.array <= 0) | (given.values.array >= 1)
     if alpha == 0 and bool((ends & given.values.mask).any()):
@@ -285,6 +296,8 @@ def _fit_flatten(given: Input) -> Fitted:
 
 
 def _fit_one_hot(given: Input) -> Fitted:
+    if given.after(OneHot.name):
+        raise given.refuse("needs integers, and an earlier one_hot() has made unit vectors of them", fix="leave it out")
     support, array = given.values.support, given.values.array
     states = support.states if support is not None else None
     if states is None:
@@ -325,4 +338,8 @@ def apply(transform: Transform, values: Values, noise: np.random.Generator | Non
     if observed is not None:
         array = np.where(observed, array, np.zeros((), dtype=array.dtype))
     fields = values.fields if array.shape[1:] == values.array.shape[1:] else None
-    return Values(array, observed, None, transform.support_out(values.support), fields)
+    support = transform.support_out(values.support)
+    # The range of the training rows need not hold the others; zero stands for missing entries, and is inside.
+    if isinstance(transform, Unit) and bool(violations(array, UNIT).any()):
+        support = REAL
+    return Values(array, observed, None, support, fields)

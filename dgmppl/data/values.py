@@ -89,6 +89,12 @@ def chunks(array: Array) -> Iterator[tuple[int, Array]]:
         yield start, flat[start : start + _CHUNK]
 
 
+def distinct(array: Array) -> Array:
+    """The distinct values in order; `np.unique` would import all of `numpy.ma` to ask whether there is a mask."""
+    ordered = np.sort(array, axis=None)
+    return ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))] if len(ordered) else ordered
+
+
 def as_support(values: Values, support: Support | None) -> Values:
     """The values with the element type of a declared support; labels keep the support of their codes."""
     if support is None or values.labels is not None:
@@ -111,7 +117,7 @@ def level_labels(values: Values) -> tuple[str, ...] | None:
         return None
     if values.labels is not None:
         return values.labels
-    numbers = np.unique(values.array[values.mask])
+    numbers = distinct(values.array[values.mask])
     return tuple(map(str, numbers.tolist())) if len(numbers) <= _LEVELS_CAP else None
 
 

@@ -113,7 +113,18 @@ class MarkovChain(Located):
 
 @dataclass(frozen=True, slots=True)
 class DiffusionChain(Located):
-    """A noising chain reversed by a network (or its continuous-time limit, with `steps` None)."""
+    """A noising chain reversed by a network (or its continuous-time limit, with `steps` None).
+
+    Attributes:
+        denoiser: the network.
+        context: its conditions.
+        schedule: a call of the table of schedules.
+        steps: of the chain.
+        predict: what the network predicts.
+        weighting: of what is trained.
+        drop: how often training replaces the conditions by learned values.
+        variance: of the reverse steps: `posterior beta learned`.
+    """
 
     denoiser: str
     context: tuple[Expression, ...]
@@ -122,6 +133,7 @@ class DiffusionChain(Located):
     predict: str
     weighting: str
     drop: float = 0.0
+    variance: str = "posterior"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,20 @@ OBJECTIVES: Table = table(
     Entry("mle", (_SITE,), "the negative log-likelihood"),
     Entry(
         "denoising_score_matching",
-        (Argument("sigma", 0.1, "noise, in standardized units", "positive"), _SITE),
-        "Fisher divergence of the smoothed data",
+        (
+            Argument("sigma", 0.1, "noise, in standardized units; of several the largest", "positive_scalar"),
+            _SITE,
+            Argument("levels", 1, "noises in geometric steps from sigma to smallest, one drawn per datum", "whole"),
+            Argument("smallest", None, "the smallest of several noises; None: sigma / 100", "positive"),
+            Argument("level", None, "the constant of the model that becomes the noise of each datum", "site"),
+            Argument("power", None, "weights sigma^power; None: 2 of several levels, 0 of one", "number"),
+        ),
+        "Fisher divergence of the smoothed data, at one noise or at several",
+    ),
+    Entry(
+        "explicit_score_matching",
+        (Argument("density", REQUIRED, "the site whose density the data have", "site"), _SITE),
+        "Fisher divergence from a known density",
     ),
     Entry(
         "sliced_score_matching",
@@ -42,9 +54,11 @@ OBJECTIVES: Table = table(
         (
             steps(1, "transitions of the negative chain"),
             _STEP_SIZE,
-            Argument("persistent", False, "chains go on between updates", "flag"),
+            Argument("persistent", False, "chains go on between updates; a buffer implies it", "flag"),
             Argument("sampler", None, "the transition", "sampler"),
             _SITE,
+            Argument("buffer", None, "persistent chains that are kept; None: one per row of a batch", "whole"),
+            Argument("reinit", 0.0, "probability that a persistent chain begins anew", "unit"),
         ),
         "data against short-run samples of the model",
     ),
@@ -54,6 +68,7 @@ OBJECTIVES: Table = table(
             Argument("noise", REQUIRED, "the site that is the noise", "site"),
             Argument("ratio", 1, "noise samples per datum", "whole"),
             _SITE,
+            Argument("ranking", False, "each datum among noise of its own; so for conditional energies", "flag"),
         ),
         "data against noise, with a learned log-normalizer",
     ),
@@ -92,6 +107,9 @@ OBJECTIVES: Table = table(
     Entry("map", (), "the negative log joint"),
 )
 
+# What a generator is a function of: the ratio of the two densities.
+RATIO = "u"
+
 DIVERGENCES: Table = table(
     Entry("js", (), "Jensen-Shannon"),
     Entry("kl", (), "forward Kullback-Leibler"),
@@ -103,6 +121,11 @@ DIVERGENCES: Table = table(
     Entry("wasserstein", (), "Kantorovich's dual of the 1-Wasserstein distance"),
     Entry("least_squares", (), "least-squares game: half the triangular discrimination"),
     Entry("hinge", (), "hinge game: twice the total variation"),
+    Entry(
+        "f",
+        (Argument("generator", REQUIRED, "f(u) of the ratio u = p/q: convex, f(1) = 0", "generator"),),
+        "the f-divergence of a generator, as in `f(u * log(u))`",
+    ),
 )
 
 PENALTIES: Table = table(
@@ -114,6 +137,11 @@ PENALTIES: Table = table(
     Entry("r1", (Argument("weight", 1.0, "weight", "positive"),), "|grad|^2 / 2 at the data (Mescheder et al. 2018)"),
     Entry("r2", (Argument("weight", 1.0, "weight", "positive"),), "|grad|^2 / 2 at samples (Mescheder et al. 2018)"),
     Entry("spectral", (), "spectral normalization (Miyato et al. 2018)"),
+    Entry(
+        "clip",
+        (Argument("bound", 0.01, "largest magnitude of a weight", "positive"),),
+        "weights clamped after each step of the critic (Arjovsky et al. 2017)",
+    ),
 )
 
 ESTIMATORS: Table = table(

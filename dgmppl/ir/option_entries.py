@@ -27,8 +27,9 @@ class Argument:
         name: its keyword.
         default: its value where it is left out, or `REQUIRED`.
         doc: what it means.
-        sort: what may stand there: `number`, `positive`, `whole` (from 1 on), `natural` (from 0 on), `flag`, `scalar`
-            (a number or a scalar schedule), `count_or_auto`, `site`, `names`, `map:TABLE` (site -> entry), or a table.
+        sort: what may stand there: `number`, `positive`, `whole` (from 1 on), `natural` (from 0 on), `unit` (from 0 to
+            1), `flag`, `scalar` (a number or a scalar schedule), `positive_scalar`, `count_or_auto`, `site`, `names`,
+            `generator` (a function of `u`), `map:TABLE` (site -> entry), or a table.
     """
 
     name: str

@@ -11,7 +11,7 @@ from dgmppl.ir.option_entries import REQUIRED, Argument, Entry, Table, steps, ta
 __all__ = [
     "AUTO", "DIFFUSION_SCHEDULES", "DIVERGENCES", "EARLY_STOPPING", "ENGINES", "ESTIMATORS", "GUIDES", "LEARNING_RATES",
     "LOG_PROB", "LOG_Z", "METRICS", "OBJECTIVES", "OPTIMIZERS", "PENALTIES", "PREDICTIONS", "REQUIRED", "SAMPLERS",
-    "SCALAR_SCHEDULES", "TABLES", "WEIGHTINGS", "Argument", "Entry", "Table",
+    "SCALAR_SCHEDULES", "TABLES", "VARIANCES", "WEIGHTINGS", "Argument", "Entry", "Table",
 ]  # fmt: skip
 
 _STEP_SIZE = Argument("step_size", 0.01, "size of a step", "positive")
@@ -305,6 +305,11 @@ WEIGHTINGS: Table = table(
     Entry("min_snr", (), "weights clipped by the signal (Hang et al. 2023)"),
     Entry("edm", (), "after Karras et al. 2022"),
 )
+VARIANCES: Table = table(
+    Entry("posterior", (), "of q(x_s | x_t, x) (Ho et al. 2020)"),
+    Entry("beta", (), "of q(x_t | x_s) (Ho et al. 2020)"),
+    Entry("learned", (), "one number a step, at best the optimal variance (Bao et al. 2022)"),
+)
 
 
 def _words(*names: str) -> Table:
@@ -352,6 +357,7 @@ TABLES: dict[str, Table] = {
     "log_z": LOG_Z,
     "prediction": PREDICTIONS,
     "weighting": WEIGHTINGS,
+    "variance": VARIANCES,
     "early_stopping": EARLY_STOPPING,
     "log_prob": LOG_PROB,
     "solver": _words("dopri5", "tsit5", "rk4"),

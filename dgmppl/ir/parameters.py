@@ -19,7 +19,7 @@ class Initializer:
     """A start value: `uniform` in +-value, `normal` with standard deviation value, `constant` value, `eye`, or `own`.
 
     Attributes:
-        draw: of `own`, the start values of a user's module: seed -> array.
+        draw: seed -> array, where values that are known come first: those of a user's module, or of a finished run.
     """
 
     kind: str
@@ -52,6 +52,8 @@ def initial_value(spec: ParameterSpec, seed: int) -> NDArray[np.float64]:
     """The start value of a parameter; a function of the run's seed and the parameter's name alone."""
     digest = hashlib.sha256(spec.name.encode()).digest()
     generator = np.random.default_rng([seed, int.from_bytes(digest[:8], "little")])
+    if spec.init.draw is not None:
+        return spec.init.draw(seed)
     match spec.init.kind:
         case "uniform":
             return generator.uniform(-spec.init.value, spec.init.value, spec.shape)
@@ -61,8 +63,6 @@ def initial_value(spec: ParameterSpec, seed: int) -> NDArray[np.float64]:
             return np.full(spec.shape, spec.init.value)
         case "eye":
             return np.broadcast_to(np.eye(spec.shape[-2], spec.shape[-1]), spec.shape).copy()
-        case "own" if spec.init.draw is not None:
-            return spec.init.draw(seed)
         case "ordered":
             return np.broadcast_to(np.linspace(-1.0, 1.0, spec.shape[-1]), spec.shape).copy()
         case kind:

@@ -48,6 +48,8 @@ def _header(program: Program) -> Iterator[tuple[str, str]]:
     yield "rows", "bound at run time" if program.rows is None else str(program.rows)
     for level, labels in program.levels.items():
         yield f"levels of {level}", str(len(labels))
+    for inlined in program.runs:
+        yield f"run of {inlined.site}", f"{inlined.run}, frozen: {', '.join(sorted(inlined.groups)) or 'nothing'}"
     settings = (("guide", program.auto_guide), ("objective", program.objective), ("infer", program.infer))
     yield from ((key, text(value)) for key, value in settings if value is not None)
 
@@ -120,9 +122,11 @@ def _composite(density: Density) -> str:
         case Unnormalized(energy=energy, base=base, link=link):
             tilted = "" if base is None else f" times {describe(base)[2:]}"
             return f"~ {link or 'exp minus'} {text(energy)}{tilted}, unnormalized"
-        case DiffusionChain(denoiser=name, schedule=schedule, steps=steps, predict=predict, weighting=weighting):
+        case DiffusionChain(denoiser=name, schedule=schedule, steps=steps, predict=predict, variance=variance):
             length = "continuous" if steps is None else f"{steps} steps"
-            return f"~ diffusion by {name}, {text(schedule)}, {length}, predicts {predict}, weights {weighting}"
+            shown = "" if variance == "posterior" else f", variance {variance}"
+            process = f"{name}, {text(schedule)}, {length}{shown}"
+            return f"~ diffusion by {process}, predicts {predict}, weights {density.weighting}"
     return type(density).__name__
 
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from dgmppl.errors import InternalError
 from dgmppl.ir.bijectors import Bijector
@@ -15,6 +17,7 @@ from dgmppl.ir.densities import Density
 from dgmppl.ir.expressions import Expression
 from dgmppl.ir.networks import Network
 from dgmppl.ir.settings import Train
+from dgmppl.ir.trained import Inlined
 from dgmppl.ir.types import TensorType
 from dgmppl.source import Source, Span
 
@@ -113,6 +116,8 @@ class Program:
         functions: local functions, name -> (arguments, body).
         objective: the objective expression as written, or None.
         train, infer, evaluate: how to run it.
+        runs: the finished runs that stand in it.
+        frozen: the values of their parameters, constrained, by canonical name.
     """
 
     name: str
@@ -131,6 +136,8 @@ class Program:
     train: Train = field(default_factory=Train)
     infer: Expression | None = None
     evaluate: Mapping[str, Expression] = field(default_factory=dict)
+    runs: tuple[Inlined, ...] = ()
+    frozen: Mapping[str, NDArray[Any]] = field(default_factory=dict, compare=False, repr=False)
     source: Source = field(default=Source("<spec>", ""), compare=False, repr=False)
 
     @cached_property
@@ -142,6 +149,16 @@ class Program:
     def guide_by_name(self) -> Mapping[str, Site]:
         """Guide sites by name."""
         return {site.name: site for site in self.guide}
+
+    @cached_property
+    def frozen_groups(self) -> frozenset[str]:
+        """The parameter groups that finished runs brought along: nothing trains them."""
+        return frozenset[str]().union(*(inlined.groups for inlined in self.runs))
+
+    @cached_property
+    def inherited(self) -> frozenset[str]:
+        """The guide's sites that came along with finished runs."""
+        return frozenset(name for inlined in self.runs for name in inlined.guide)
 
     @cached_property
     def graph(self) -> nx.DiGraph[str]:

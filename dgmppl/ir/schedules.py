@@ -20,6 +20,9 @@ from typing import Any
 
 # Where schedules that would end without any signal end: 1 - alpha^2 is then 1 - 4.5e-5.
 LAST = -10.0
+# Where a learned schedule starts to be learned: it then falls evenly from -`LAST` to `LAST`, by shares of equal size.
+SPAN = -2 * LAST
+SHARES = 12
 # Ho et al. (2020) state their variances for so many steps.
 STEPS = 1000
 # The noise levels between which Karras et al. (2022), table 1, sample, and their exponent.
@@ -37,12 +40,14 @@ class Schedule:
         rate: (t, xp) -> -d lambda / dt, positive.
         preserving: alpha^2 + sigma^2 = 1; else alpha = 1.
         scale: the standard deviation of the data that a denoiser's input and output are scaled for.
+        clock: log-SNR -> the time that a denoiser is told; None where it is told t itself.
     """
 
     log_snr: Callable[[Any, Any], Any]
     rate: Callable[[Any, Any], Any]
     preserving: bool = True
     scale: float = 1.0
+    clock: Callable[[Any], Any] | None = None
 
 
 @functools.cache
@@ -125,3 +130,84 @@ def variance_exploding(sigma_min: float = 0.01, sigma_max: float = 50.0) -> Sche
         lambda t, _: slope + 0 * t,
         preserving=False,
     )
+
+
+def learned(last: Any, span: Any, shares: Any) -> Schedule:
+    """lambda(t) = last + span (1 - m(t)), a monotone polynomial m with m(0) = 0 and m(1) = 1.
+
+    m' = sum_k n shares_k B_k(t) in the n Bernstein polynomials of degree n - 1: equal shares give m(t) = t. Denoisers
+    are told the noise, by the time at which the schedule that learning starts from has it, as those of Kingma et al.
+    (2021), section 4.1, are told the log-SNR: then the bound in continuous time depends on the ends alone.
+
+    Args:
+        last: the log-SNR at t = 1, [].
+        span: how far it falls, [], positive.
+        shares: [n], positive, of sum one.
+    """
+    count = len(shares)
+
+    def risen(t: Any) -> Any:
+        """m(t): the partial sums of the shares in the Bernstein polynomials of degree n."""
+        total, summed = 0.0, 0.0
+        for k in range(1, count + 1):
+            summed = summed + shares[k - 1]
+            total = total + summed * math.comb(count, k) * t**k * (1 - t) ** (count - k)
+        return total
+
+    def rate(t: Any, xp: Any) -> Any:
+        del xp
+        parts = (share * math.comb(count - 1, k) * t**k * (1 - t) ** (count - 1 - k) for k, share in enumerate(shares))
+        return span * count * sum(parts)
+
+    return Schedule(lambda t, _: last + span * (1 - risen(t)), rate, clock=lambda level: (LAST + SPAN - level) / SPAN)
+
+
+# ---- reverse chains --------------------------------------------------------------------------------------------------
+
+
+def variance_ratio(schedule: Schedule, now: Any, later: Any, xp: Any, variance: str, error: Any = None) -> Any:
+    """The variance of reverse steps between two log-SNRs, over that of the posterior q(x_s | x_t, x).
+
+    `posterior` is 1, `beta` the variance of q(x_t | x_s) instead (both in Ho et al. 2020, section 3.2). With the mean
+    squared error of the predicted noise per element it is the best isotropic variance, 1 + (exp(later - now) - 1)
+    error (Bao et al. 2022, theorem 1, whose score has the second moment (1 - error) / sigma^2).
+
+    Args:
+        schedule: the schedule.
+        now: log-SNRs before the steps.
+        later: log-SNRs behind them, above `now`.
+        xp: their array library.
+        variance: `posterior` or `beta`.
+        error: in [0, 1]; None where the variance is fixed.
+    """
+    if error is not None:
+        return 1 + xp.expm1(later - now) * error
+    if variance == "posterior":
+        return xp.ones_like(now)
+    return (1 + xp.exp(later)) / (1 + xp.exp(now)) if schedule.preserving else xp.exp(later - now)
+
+
+def chain(schedule: Schedule, times: Any, xp: Any, variance: str, errors: Any = None) -> tuple[Any, Any, Any]:
+    """A reverse chain's log-SNRs, weights of the squared errors in its bound, and what its variances cost.
+
+    With variances r times the posteriors', E KL = (log r + 1 / r - 1) / 2 per element and the squared error's weight
+    divided by r; the decoder, whose r is the first error or 1, costs log(r) / 2.
+
+    Args:
+        schedule: the schedule.
+        times: [T], rising from 0 to 1.
+        xp: their array library.
+        variance: `posterior` or `beta`.
+        errors: as in `variance_ratio`, of each time [T]; None where the variances are fixed.
+
+    Returns:
+        log-SNR [T], weight [T] such that a mean over steps is the sum, and the cost [] in nats per element.
+    """
+    log_snr = schedule.log_snr(times, xp)
+    first, gain = xp.ones_like(log_snr[:1]), log_snr[:-1] - log_snr[1:]
+    steps = variance_ratio(
+        schedule, log_snr[1:], log_snr[:-1], xp, variance, None if errors is None else errors[1:]
+    )  # fmt: skip
+    ratio = xp.concatenate([first if errors is None else errors[:1], steps])
+    weight = len(times) / 2 * xp.concatenate([first, xp.expm1(gain)]) / ratio
+    return log_snr, weight, (xp.log(ratio).sum() + (1 / steps - 1).sum()) / 2

@@ -126,7 +126,7 @@ class _Affine(Transform):
 @final
 @dataclass(frozen=True, eq=False)
 class Unit(_Affine):
-    """(x - low) / (high - low): `loc` is low and `scale` the width of the column's range."""
+    """(x - low) / (high - low): `loc` is low and `scale` the width of the range of the training rows."""
 
     name: ClassVar[str] = "unit"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from dgmppl.ir.expressions import Call
 from dgmppl.ir.kernel import Function, Module
 from dgmppl.ir.program import Program
-from dgmppl.lowering.densities.diffusion import null_groups, with_nulls
+from dgmppl.lowering.densities.diffusion import learned_groups
 from dgmppl.lowering.energies import initial_state_function, normalizer_groups, with_normalizers
 from dgmppl.lowering.functions import decode_function, density_functions, loss_function
-from dgmppl.lowering.groups import groups_of
+from dgmppl.lowering.groups import groups_of, held
 from dgmppl.lowering.programs import guide_function, model_function
 from dgmppl.lowering.sampling import complete_function, encode_function, prior_function, sample_function
 from dgmppl.lowering.scope import unsupported
@@ -37,8 +37,7 @@ def lower(program: Program, derivation: Derivation) -> Module:
         if rule in _SAMPLED:
             raise unsupported(f"the rule {rule!r} at {name!r}", program.by_name[name].span)
     players = tuple(map(with_normalizers, derivation.objective.players)) if _by_gradient(derivation) else ()
-    players = tuple(with_nulls(program, player) for player in players)
-    groups = groups_of(program) | normalizer_groups(players) | null_groups(program)
+    groups = held(program, groups_of(program) | normalizer_groups(players) | learned_groups(program))
     functions: list[Function | None] = [model_function(program, groups, derivation), guide_function(program, groups)]
     functions.append(initial_state_function(program, groups, players))
     functions += [loss_function(program, groups, player) for player in players]
@@ -73,4 +72,6 @@ def _heading(program: Program, derivation: Derivation) -> tuple[str, ...]:
     lines.append(derivation.factorization)
     for player in derivation.objective.players:
         lines += [f"minimize  {text(term.expression)}    {term.estimates}" for term in player.terms]
+    # `initial` starts every group alike; these have their values in the run's checkpoint.
+    lines += [f"frozen    {', '.join(sorted(run.groups))}    from {run.run}" for run in program.runs if run.groups]
     return tuple(lines)

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dgmppl.ir.expressions import Expression, Literal
+from dgmppl.ir.calculus import derivative, multiply, subtract, without_logs_of_exp
+from dgmppl.ir.expressions import Call, Expression, Literal, Name, substitute, text
+from dgmppl.ir.objective_options import RATIO
 from dgmppl.lowering.expressions import lower_expression
 from dgmppl.lowering.layout import Lowered
 from dgmppl.lowering.scope import Scope
@@ -58,6 +60,8 @@ _DUALS: Mapping[str, Dual] = {
 
 def dual_of(divergence: str, options: Mapping[str, Expression]) -> Dual:
     """The dual of a divergence by its name and the settings that it was given."""
+    if divergence == "f":
+        return _declared(options["generator"])
     if divergence != "alpha":
         return _DUALS[divergence]
     given = options.get("alpha")
@@ -71,6 +75,14 @@ def _alpha(order: float) -> Dual:
     if beta > 0:
         return Dual("v", f"(maximum(1 + {beta!r} * v, 0) ** {power!r} - 1) / {order!r}")
     return Dual(f"(1 - exp(-v)) / {-beta!r}", f"(exp({-power!r} * v) - 1) / {order!r}")
+
+
+def _declared(generator: Expression) -> Dual:
+    """T = f'(r) and f*(T) = r f'(r) - f(r) at r = exp(v), as in `objectives.generators`."""
+    slope, ratio = derivative(generator, RATIO), Call("exp", (Name("v"),))
+    halves = (slope, subtract(multiply(Name(RATIO), slope), generator))
+    positive, negative = (text(without_logs_of_exp(substitute(half, {RATIO: ratio}))) for half in halves)
+    return Dual(positive, negative)
 
 
 def evaluate(scope: Scope, formula: str, raw: Lowered) -> Lowered:

@@ -1,14 +1,14 @@
-"""Objectives of unnormalized densities: score matching, contrastive gradients, contrast with noise; their log Z."""
+"""Objectives of unnormalized densities: contrastive gradients, contrast with noise; their log Z."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 from dgmppl.ir.densities import Unnormalized
-from dgmppl.ir.expressions import Call, Expression, Literal
-from dgmppl.ir.kernel import Function, Gradient, Group, Return, StateEntry, Var
+from dgmppl.ir.emission.names import identifier
+from dgmppl.ir.expressions import Call, Literal
+from dgmppl.ir.kernel import Function, Group, Return, StateEntry, Var
 from dgmppl.ir.option_calls import bind
 from dgmppl.ir.options import LOG_Z
 from dgmppl.ir.parameters import Initializer, ParameterSpec
@@ -16,15 +16,10 @@ from dgmppl.ir.program import Program, Site
 from dgmppl.ir.types import REAL, Dtype
 from dgmppl.lowering.calls import as_real
 from dgmppl.lowering.densities import draw, log_prob
-from dgmppl.lowering.densities.unnormalized import (
-    density_function,
-    density_of_energy,
-    draw_base,
-    marginal,
-    unit_probabilities,
-)
+from dgmppl.lowering.densities.unnormalized import density_of_energy, marginal, unit_probabilities
 from dgmppl.lowering.expressions import lookup
-from dgmppl.lowering.layout import PARTICLES, Lowered, combine, negative, number, op, reduce_event
+from dgmppl.lowering.layout import PARTICLES, Lowered, combine, negative, number, op
+from dgmppl.lowering.points import draw_base, freed, join, members, point_of, point_shape, split
 from dgmppl.lowering.scope import Scope, unsupported
 from dgmppl.lowering.spectral import initial_directions
 from dgmppl.lowering.transitions import anneal, run_chain
@@ -36,76 +31,10 @@ from dgmppl.objectives.algebra import (
     NoiseContrast,
     Player,
     Scale,
-    ScoreMatching,
     Sum,
     Term,
     walk,
 )
-
-# ---- score matching -------------------------------------------------------------------------------------------------
-
-
-def score_matching(scope: Scope, term: ScoreMatching, schedule: Callable[[Expression], Lowered]) -> Lowered:
-    """A Fisher divergence up to a constant, one number per datum; `schedule` reads a scalar option at the present step.
-
-    Raises:
-        UnsupportedError: the kind needs the data's own score.
-    """
-    site = scope.program.by_name[term.site]
-    data = as_real(lookup(scope, site.name))
-    function = density_function(scope, site)
-    match term.kind:
-        case "denoising":
-            sigma = term.sigma
-            width = schedule(sigma) if isinstance(sigma, Expression) else number(float(sigma or 0.0))
-            return _denoising(scope, site, function, data, width)
-        case "sliced":
-            return _sliced(scope, site, function, data, term.projections)
-        case "implicit":
-            return _implicit(scope, site, function, data)
-    raise unsupported(f"{term.kind} score matching of {site.name!r}", site.span)
-
-
-def _denoising(scope: Scope, site: Site, function: str, data: Lowered, sigma: Lowered) -> Lowered:
-    """Half || grad log p(x + sigma eps) + eps / sigma ||^2 (Vincent 2011, eq. 9)."""
-    eps = scope.assign("eps", scope.random(f"{site.name}.smoothing", "normal", site.typed.shape, site.typed.plate))
-    noisy = scope.assign(f"{site.name}_noisy", combine("add", data, combine("mul", sigma, eps)))
-    score = Gradient(function, noisy.value, noisy.rank, span=site.span)
-    residual = combine("add", noisy.with_value(score), combine("div", eps, sigma))
-    return combine("mul", number(0.5), _norm(residual))
-
-
-def _sliced(scope: Scope, site: Site, function: str, data: Lowered, projections: int) -> Lowered:
-    """v^T (d score) v + half (v^T score)^2, averaged over directions v ~ N(0, I) (Song et al. 2020, eq. 7)."""
-    name, rank = f"{site.name}.direction", data.rank
-    if projections == 1:
-        direction = scope.random(name, "normal", site.typed.shape, site.typed.plate)
-    else:
-        every = scope.random(name, "normal", (projections, *site.typed.shape), site.typed.plate)
-        moved = op("moveaxis", every.value, source=-rank - 1, target=-rank - 2)
-        direction = every.with_value(moved, site.typed.shape)
-    direction = scope.assign("direction", direction)
-    node = Gradient(function, data.value, rank, "directional", direction.value, span=site.span)
-    both = scope.assign("along", direction.with_value(node, ()))
-    first, second = (both.with_value(op("item", both.value, number=place)) for place in (0, 1))
-    value = combine("add", second, combine("mul", number(0.5), combine("call", first, function="square")))
-    if projections == 1:
-        return value
-    return value.with_value(op("reduce_leading", value.value, function="mean"))
-
-
-def _implicit(scope: Scope, site: Site, function: str, data: Lowered) -> Lowered:
-    """tr(d score) + half || score ||^2 (Hyvarinen 2005, theorem 1)."""
-    node = Gradient(function, data.value, data.rank, "laplacian", span=site.span)
-    both = scope.assign("score_and_trace", data.with_value(node))
-    score, trace = data.with_value(op("item", both.value, number=0)), op("item", both.value, number=1)
-    return combine("add", data.with_value(trace, ()), combine("mul", number(0.5), _norm(score)))
-
-
-def _norm(value: Lowered) -> Lowered:
-    """|| x ||^2 over the event."""
-    return reduce_event(combine("call", value, function="square"), "sum")
-
 
 # ---- contrastive gradients ------------------------------------------------------------------------------------------
 
@@ -118,18 +47,28 @@ def contrastive(scope: Scope, term: ContrastiveGradient) -> Lowered:
     site, call = scope.program.by_name[term.site], term.sampler
     assert isinstance(call, Call)
     if term.positive.source == "guide":
-        positive = draw(scope, scope.program.guide_by_name[term.positive.name], stop=True)
+        positive = _guided(scope, site, term.positive.name)
         start: Lowered | None = None
     else:
-        start = positive = lookup(scope, site.name)
+        start = positive = point_of(scope, site)
+    slots: Lowered | None = None
     if persistent(call):
-        start = _carried(scope, site)
+        start, slots = _carried(scope, site, call)
     elif start is None:
         start = scope.assign(f"{site.name}_start", draw_base(scope, site))
     end = run_chain(scope, site, call, start, term.hidden)
     if persistent(call):
-        scope.updates[state_name(site)] = end.value
+        table = StateEntry(state_name(site))
+        scope.updates[table.name] = end.value if slots is None else op("put", table, slots.value, end.value)
     return combine("sub", _log_p(scope, site, end, term.hidden), _log_p(scope, site, as_real(positive), term.hidden))
+
+
+def _guided(scope: Scope, site: Site, name: str) -> Lowered:
+    """The point that the guide draws; `name` is the guide's for a single site."""
+    sites = members(scope.program, site)
+    names = [name] if len(sites) == 1 else [one.name for one in sites]
+    drawn = [as_real(draw(scope, scope.program.guide_by_name[one], stop=True)) for one in names]
+    return join([freed(one, value) for one, value in zip(sites, drawn, strict=True)])
 
 
 def persistent(call: Call) -> bool:
@@ -138,25 +77,48 @@ def persistent(call: Call) -> bool:
     return isinstance(given, Literal) and bool(given.value)
 
 
+def buffer_size(call: Call) -> int | None:
+    """How many persistent chains are kept; None for one per row of a batch."""
+    given = call.keyword("buffer")
+    return int(given.value) if isinstance(given, Literal) and isinstance(given.value, int | float) else None
+
+
 def state_name(site: Site) -> str:
-    """The entry of the run's state that holds a site's chains, one per row of a batch."""
+    """The entry of the run's state that holds a site's chains: its buffer, else one per row of a batch."""
     return f"{site.name}.chain"
 
 
-def _carried(scope: Scope, site: Site) -> Lowered:
-    """The chains' places after the step before."""
+def _carried(scope: Scope, site: Site, call: Call) -> tuple[Lowered, Lowered | None]:
+    """Where persistent chains go on: a batch of them, and their places in the buffer where there is one.
+
+    Each begins anew at the base with the probability `reinit` (Du and Mordatch 2019, algorithm 1).
+    """
     others = set(site.parents) - set(density_of_energy(site).names)
     context = [name for name in others if scope.program.by_name[name].typed.plate is not None]
     if context:
         construct = f"a persistent chain of {site.name!r}, whose density changes with {context[0]!r} from row to row,"
         raise unsupported(construct, site.span, "persistent=False")
-    return Lowered(StateEntry(state_name(site)), site.typed.shape, True, Dtype.REAL)
+    shape = point_shape(scope.program, site)
+    chains, slots = Lowered(StateEntry(state_name(site)), shape, True, Dtype.REAL), None
+    if (size := buffer_size(call)) is not None:
+        uniform = scope.random(f"{site.name}.slot", "uniform", (), site.typed.plate)
+        chosen = Lowered(op("slots", uniform.value, size=size), (), True, Dtype.INTEGER)
+        slots = scope.assign(f"{site.name}_slots", chosen)
+        chains = chains.with_value(op("gather", chains.value, slots.value))
+    given = call.keyword("reinit")
+    if isinstance(given, Literal) and given.value:
+        uniform = scope.random(f"{site.name}.reinit", "uniform", (), site.typed.plate)
+        anew = combine("lt", uniform, number(float(given.value)), dtype=Dtype.BOOLEAN)
+        chains = combine("call", anew, draw_base(scope, site), chains, function="where")
+    return scope.assign(f"{site.name}_start", chains) if slots is not None else chains, slots
 
 
 def _log_p(scope: Scope, site: Site, value: Lowered, hidden: tuple[str, ...]) -> Lowered:
     with scope.branch():
-        scope.bind(site.name, value)
-        return scope.assign(f"log_p_{site.name}", marginal(scope, site, hidden))
+        for name, part in split(scope.program, site, value).items():
+            scope.bind(name, part)
+        value = marginal(scope, site, hidden)
+    return scope.assign(f"log_p_{site.name}", value.with_value(replace(value.value, span=site.span)))
 
 
 def initial_state_function(program: Program, groups: dict[str, Group], players: tuple[Player, ...]) -> Function | None:
@@ -170,6 +132,7 @@ def initial_state_function(program: Program, groups: dict[str, Group], players: 
         if isinstance(term, ContrastiveGradient) and isinstance(term.sampler, Call) and persistent(term.sampler):
             site = program.by_name[term.site]
             entries[state_name(site)] = draw_base(scope, site).value
+            _as_many(scope, site, buffer_size(term.sampler))
     if not entries:
         return None
     if scope.used_groups or scope.columns:
@@ -179,36 +142,56 @@ def initial_state_function(program: Program, groups: dict[str, Group], players: 
     return scope.function("initial_state", "state", "what the losses carry from step to step.")
 
 
+def _as_many(scope: Scope, site: Site, count: int | None) -> None:
+    """Draws as many chains as a buffer holds, in the place of one per row."""
+    own = {f"{one.name}.start" for one in members(scope.program, site)}
+    for place, entry in enumerate(scope.noise):
+        if entry.name not in own or count is None:
+            continue
+        if entry.kind == "library":
+            raise unsupported(f"a buffer of chains of {site.name!r}, whose base the library draws,", site.span)
+        scope.noise[place] = replace(entry, plate=None, shape=(count, *entry.shape))
+
+
 # ---- contrast with noise --------------------------------------------------------------------------------------------
 
 
 def noise_contrast(scope: Scope, term: NoiseContrast) -> Lowered:
     """-log sigma(G(x)) - ratio E_noise[log sigma(-G(y))], G = log p~ - c - log p_noise - log ratio, one per datum.
 
-    c is the learned log-normalizer (Gutmann and Hyvarinen 2012, eq. 8 and 9).
+    c is the learned log-normalizer (Gutmann and Hyvarinen 2012, eq. 8 and 9). Ranking instead takes log(1 + sum over
+    the noise of exp(G(y) - G(x))), in which c falls out whatever it depends on (Ma and Collins 2018, eq. 4).
     """
     site, noise = scope.program.by_name[term.site], scope.program.by_name[term.noise]
     data = as_real(lookup(scope, site.name))
     with scope.apart("noise") if term.ratio == 1 else scope.branch():
         drawn = draw(scope, noise, stop=True)
-    real = _log_odds(scope, site, noise, data, term.ratio)
-    fake = _log_odds(scope, site, noise, drawn, term.ratio)
-    fake = combine("call", fake, function="softplus")
-    if PARTICLES in fake.axes:
-        summed = fake.with_value(op("reduce_leading", fake.value, function="sum"))
-        fake = replace(summed, axes=summed.axes - {PARTICLES})
+    real, fake = (_log_odds(scope, term, site, noise, value) for value in (data, drawn))
+    if term.ranking:
+        return combine("call", _over_noise(combine("sub", fake, real), "logsumexp"), function="softplus")
+    fake = _over_noise(combine("call", fake, function="softplus"), "sum")
     return combine("add", combine("call", negative(real), function="softplus"), fake)
 
 
-def _log_odds(scope: Scope, site: Site, noise: Site, value: Lowered, ratio: int) -> Lowered:
-    """log p~ - c - log p_noise - log ratio at a value."""
+def _over_noise(value: Lowered, function: str) -> Lowered:
+    """A reduction over the noise of each datum, where there are several."""
+    if PARTICLES not in value.axes:
+        return value
+    reduced = value.with_value(op("reduce_leading", value.value, function=function))
+    return replace(reduced, axes=reduced.axes - {PARTICLES})
+
+
+def _log_odds(scope: Scope, term: NoiseContrast, site: Site, noise: Site, value: Lowered) -> Lowered:
+    """log p~ - c - log p_noise - log ratio at a value; for a ranking log p~ - log p_noise."""
     with scope.branch():
         scope.bind(site.name, value)
         scope.bind(noise.name, value)
         log_p, log_noise = marginal(scope, site, ()), log_prob(scope, noise)
+    if term.ranking:
+        return combine("sub", log_p, log_noise)
     constant = Lowered(Var(scope.use_group(normalizer_group(site.name))))
     odds = combine("sub", combine("sub", log_p, constant), log_noise)
-    return odds if ratio == 1 else combine("sub", odds, number(math.log(ratio)))
+    return odds if term.ratio == 1 else combine("sub", odds, number(math.log(term.ratio)))
 
 
 def normalizer_group(site: str) -> str:
@@ -222,7 +205,7 @@ def with_normalizers(player: Player) -> Player:
         normalizer_group(node.site)
         for part in player.terms
         for node in walk(part.expression)
-        if isinstance(node, NoiseContrast)
+        if isinstance(node, NoiseContrast) and not node.ranking
     )
     return replace(player, owns=(*player.owns, *learned))
 
@@ -281,19 +264,30 @@ def _summed(derivation: Derivation, site: Site) -> tuple[str, ...]:
 
 def _unnormalized(program: Program, groups: dict[str, Group], site: Site, hidden: tuple[str, ...]) -> Function:
     scope = Scope(program, groups)
-    scope.bind(site.name, scope.column(site.name, site.typed))
+    _bind_columns(scope, site)
     scope.statements.append(Return((marginal(scope, site, hidden).value,)))
-    return scope.function(f"unnormalized_{site.name}", "density", f"log p({site.name}) + log Z: [B], nats.")
+    return scope.function(identifier(f"unnormalized_{site.name}"), "density", f"log p({site.name}) + log Z: [B], nats.")
+
+
+def _bind_columns(scope: Scope, site: Site) -> None:
+    """The site's point as columns of the batch, latents too."""
+    for one in members(scope.program, site):
+        scope.bind(one.name, scope.column(one.name, one.typed))
 
 
 def _anneal(program: Program, groups: dict[str, Group], site: Site, *, reverse: bool) -> Function:
     scope = Scope(program, groups, scored=False)
-    start = scope.column(site.name, site.typed) if reverse else None
+    start: Lowered | None = None
+    if reverse:
+        _bind_columns(scope, site)
+        start = point_of(scope, site)
     end, weights = anneal(scope, site, temperatures(program), start, reverse=reverse)
-    scope.statements.append(Return((end.value, weights.value), (site.name, "log_weights")))
+    ends = split(program, site, end)
+    values = (*(part.value for part in ends.values()), weights.value)
+    scope.statements.append(Return(values, (*ends, "log_weights")))
     from_, what = (f"exact draws of {site.name}", "E[1/w] = 1/Z") if reverse else ("the base", "E[w] = Z")
     doc = f"annealed importance sampling from {from_}: one chain per row, log w [B], {what}."
-    return scope.function(f"anneal_{site.name}{'_back' if reverse else ''}", "sample", doc)
+    return scope.function(identifier(f"anneal_{site.name}{'_back' if reverse else ''}"), "sample", doc)
 
 
 def temperatures(program: Program) -> int:

@@ -27,7 +27,7 @@ from dgmppl.ir.networks import Network
 from dgmppl.ir.program import Role, Site
 from dgmppl.ir.types import Dtype, Shape
 from dgmppl.lowering.calls import as_real, literal_array, lower_call, matmul, stacked, static_size
-from dgmppl.lowering.layout import Lowered, combine, number, op
+from dgmppl.lowering.layout import Lowered, as_array, combine, number, op
 from dgmppl.lowering.scope import Scope, unsupported
 
 _ARITHMETIC = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "pow"}
@@ -101,7 +101,8 @@ def value_of(density: Density, scope: Scope, site: Site) -> Lowered:
 
 @value_of.register
 def _value(density: Deterministic, scope: Scope, site: Site) -> Lowered:
-    return scope.assign(site.name, lower_expression(scope, density.expression))
+    value = lower_expression(scope, density.expression)
+    return value if value.literal is not None else scope.assign(site.name, value)
 
 
 def _operation(scope: Scope, expression: Operation) -> Lowered:
@@ -164,7 +165,7 @@ def apply_network(scope: Scope, expression: Apply) -> Lowered:
 
 def network_inputs(scope: Scope, expression: Apply) -> list[Lowered]:
     """The inputs of a call; what is read causally keeps its integers, which the network embeds."""
-    values = [lower_expression(scope, part) for part in expression.inputs]
+    values = [as_array(lower_expression(scope, part)) for part in expression.inputs]
     first = 1 if expression.causal else 0
     return [*values[:first], *map(as_real, values[first:])]
 

@@ -5,7 +5,7 @@ A run whose loss is not finite is explained by it: the same statements on the sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
@@ -14,10 +14,13 @@ from dgmppl.ir.expressions import Node
 from dgmppl.ir.kernel import (
     Assign,
     BijectorCall,
+    Define,
     Divergence,
     Draw,
     Function,
+    Gradient,
     LogProb,
+    MarkovSampler,
     NetworkCall,
     NetworkLogPrior,
     Number,
@@ -25,6 +28,7 @@ from dgmppl.ir.kernel import (
     Return,
     ReturnLoss,
     Scan,
+    StateEntry,
     Statement,
     Value,
     Var,
@@ -90,6 +94,19 @@ def probe(loss: Function, factors: tuple[Factor, ...], step: int) -> Function:
     )
 
 
+def stateless(loss: Function) -> tuple[Function, dict[str, str]]:
+    """The loss with what it carries from step to step as columns of the batch; their names by the state's entries."""
+    entries = dict.fromkeys(node.name for node in walk(loss.body) if isinstance(node, StateEntry))
+    local = {name: f"state_{number}" for number, name in enumerate(entries)}
+
+    def read(item: Any) -> Any:
+        return Var(local[item.name]) if isinstance(item, StateEntry) else None
+
+    names = {name: f"{name}{CARRIED}" for name in entries}
+    columns = (*loss.columns, *((names[name], local[name]) for name in entries))
+    return replace(loss, body=_replaced(loss.body, read), columns=columns), names
+
+
 def single_loss(loss: Function, factor: Factor, name: str) -> Function:
     """`loss_NAME`: the mean of one factor alone, for its gradient."""
     statements = tuple(one for one in loss.body if not isinstance(one, ReturnLoss))
@@ -102,10 +119,11 @@ def walk(value: object) -> Iterator[Node]:
     if isinstance(value, tuple):
         for part in value:
             yield from walk(part)
-    elif isinstance(value, Node):
+    elif isinstance(value, Node | Assign | Define | Return | ReturnLoss):
         for item in fields(value):
             yield from walk(getattr(value, item.name))
-        yield value
+        if isinstance(value, Node):
+            yield value
 
 
 def _roots(statement: Statement) -> tuple[Node, ...]:
@@ -120,7 +138,7 @@ def _roots(statement: Statement) -> tuple[Node, ...]:
 
 def variables(loss: Function) -> list[str]:
     """Variables that hold a draw, or what a network or a bijector gave."""
-    kinds = Draw | NetworkCall | BijectorCall
+    kinds = Draw | NetworkCall | BijectorCall | MarkovSampler
     given = [one for one in loss.body if isinstance(one, Assign) and isinstance(_bare(one.value), kinds)]
     return [name for one in given for name in one.targets]
 
@@ -152,12 +170,21 @@ def _described(node: Node) -> tuple[str, tuple[tuple[str, Value], ...], bool] | 
             return "log marginal", tuple(zip(("value", "loc", "loading", "variance"), operands, strict=True)), True
         case Op(name="checked", operands=(asserted,)):
             return f"{ASSERTION}{node.option('support')}", (("value", asserted),), False
+        case MarkovSampler(start=start):
+            return CHAIN, (("start", start),), False
+        case Gradient(point=point, order="first"):
+            return "score", (("value", point),), False
+        case Op(span=Span()):
+            return "log density up to log Z", (), True
         case _:
             return None
 
 
 # What an assertion's name begins with; the set that the value has to lie in follows.
+# What ends the name of a column that holds an entry of the state.
+CARRIED = ".carried"
 ASSERTION = "assertion that it is "
+CHAIN = "Markov chain"
 
 
 class _Reader:
@@ -167,6 +194,7 @@ class _Reader:
         self.columns = {local: column for column, local in loss.columns}
         self.groups = {local: group for group, local in loss.groups}
         self.made: dict[str, Assign | Scan] = {}
+        self.bodies = {one.name: one.body for one in loss.body if isinstance(one, Define)}
         for one in loss.body:
             if isinstance(one, Assign | Scan):
                 self.made |= dict.fromkeys(one.targets, one)
@@ -181,7 +209,10 @@ class _Reader:
 
     def _follow(self, value: object, seen: dict[str, str]) -> None:
         for node in walk(value):
-            if isinstance(node, NetworkCall) or (isinstance(node, Var) and node.name in self.groups):
+            if isinstance(node, MarkovSampler | Gradient):
+                functions = node.functions if isinstance(node, MarkovSampler) else (node.function,)
+                self._follow(tuple(self.bodies.get(name, ()) for name in functions), seen)
+            elif isinstance(node, NetworkCall) or (isinstance(node, Var) and node.name in self.groups):
                 name = node.network if isinstance(node, NetworkCall) else node.name
                 seen.setdefault(self.groups.get(name, name), "group")
             elif isinstance(node, Var) and node.name in self.columns:
@@ -199,12 +230,22 @@ class _Reader:
 
 def _at_step(item: Any, step: int) -> Any:
     """A statement or value in which the schedules have the numbers of a step."""
+
+    def read(node: Any) -> Any:
+        scheduled = isinstance(node, Op) and node.name == "schedule"
+        return Number(_linear(dict(node.options), step)) if scheduled else None
+
+    return _replaced(item, read)
+
+
+def _replaced(item: Any, change: Callable[[Any], Any]) -> Any:
+    """A statement or value in which every part that is changed has what `change` makes of it; None leaves it."""
     if isinstance(item, tuple):
-        return tuple(_at_step(part, step) for part in item)
-    if isinstance(item, Op) and item.name == "schedule":
-        return Number(_linear(dict(item.options), step))
-    if isinstance(item, Node | Assign | Scan):
-        return replace(item, **{one.name: _at_step(getattr(item, one.name), step) for one in fields(item)})
+        return tuple(_replaced(part, change) for part in item)
+    if (changed := change(item)) is not None:
+        return changed
+    if isinstance(item, Node | Assign | Scan | Define | Return | ReturnLoss):
+        return replace(item, **{one.name: _replaced(getattr(item, one.name), change) for one in fields(item)})
     return item
 
 

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dgmppl.ir.densities import Elementary
 from dgmppl.ir.program import Site
 from dgmppl.lowering.calls import as_real
-from dgmppl.lowering.densities import draw
+from dgmppl.lowering.densities import draw, log_prob
+from dgmppl.lowering.estimators import leave_one_out, surrogate
 from dgmppl.lowering.expressions import lower_expression
-from dgmppl.lowering.layout import Lowered, combine, op
+from dgmppl.lowering.layout import Lowered, combine, op, total
 from dgmppl.lowering.scope import Scope, unsupported
+from dgmppl.objectives.capabilities import Ability, abilities
 
 # (family, parameter) -> the function that makes E[x] of it; None where it is the mean.
 _MEANS: Mapping[tuple[str, str], str | None] = {
@@ -27,6 +29,10 @@ _MEANS: Mapping[tuple[str, str], str | None] = {
 }
 
 
+# What the critic is shown in the place of a sample.
+STAND_INS = ("mean", "straight_through")
+
+
 def fake(scope: Scope, site: Site, way: str) -> Lowered:
     """A stand-in for a sample of a site.
 
@@ -37,15 +43,33 @@ def fake(scope: Scope, site: Site, way: str) -> Lowered:
             and Courville 2013), which is biased.
 
     Raises:
-        UnsupportedError: the family's mean is no function of one parameter, or another way is asked for.
+        UnsupportedError: the family's mean is no function of one parameter.
     """
-    if way not in {"mean", "straight_through"}:
-        raise unsupported(f"{way} gradients through samples of {site.name!r}", site.span, "fake=mean")
     mean = scope.assign(f"{site.name}_mean", _mean(scope, site))
     if way == "mean":
         return mean
     rest = combine("sub", as_real(draw(scope, site)), mean)
     return combine("add", mean, rest.with_value(op("stop", rest.value)))
+
+
+def silent(scope: Scope, site: Site) -> bool:
+    """Whether samples of a site carry no gradient."""
+    return Ability.RSAMPLE not in abilities(scope.program, site)
+
+
+def log_score(scope: Scope, drawn: list[Site]) -> Lowered | None:
+    """log p of all draws that carry no gradient, at their values; None where all carry one."""
+    logs = [log_prob(scope, site) for site in drawn if silent(scope, site)]
+    return scope.assign("log_score", total(logs)) if logs else None
+
+
+def with_score(scope: Scope, value: Lowered, score: Lowered) -> Lowered:
+    """A loss of samples, one number per row, with the gradient of how they were drawn (Mnih and Rezende 2016, eq. 7).
+
+    The baseline is the mean of the other rows' losses, whose draws are independent of the row's own.
+    """
+    value = scope.assign("signal", value)
+    return combine("add", value, surrogate(score, leave_one_out(value)))
 
 
 def _mean(scope: Scope, site: Site) -> Lowered:

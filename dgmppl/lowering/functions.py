@@ -19,6 +19,7 @@ from dgmppl.lowering.energies import (
 from dgmppl.lowering.gaussian import linear_gaussian
 from dgmppl.lowering.hidden_markov import hidden_markov
 from dgmppl.lowering.layout import Lowered, combine, number, op, total
+from dgmppl.lowering.penalties import clamped
 from dgmppl.lowering.priors import log_prior
 from dgmppl.lowering.scope import Scope
 from dgmppl.lowering.state_space import state_space
@@ -61,8 +62,12 @@ def loss_function(program: Program, groups: dict[str, Group], player: Player) ->
     report = [("loss", loss.value), *((part.name, op("mean_all", part)) for part in dict.fromkeys(scope.report))]
     scope.statements.append(ReturnLoss(loss.value, tuple(report), tuple(scope.updates.items())))
     mathematics = " + ".join(text(term.expression) for term in player.terms).replace("+ −", "− ")
-    doc = f"minimize  {mathematics}    (nats per datum)"
-    return scope.function(f"loss_{player.name}", "loss", doc, particles=count, owns=player.owns)
+    doc, clamp = f"minimize  {mathematics}    (nats per datum)", tuple(clamped(program, player).items())
+    for bound in sorted({bound for _, bound in clamp}):
+        names = ", ".join(dict.fromkeys(name.split(".")[0] for name, own in clamp if own == bound))
+        doc += f"; after each update the arrays of {names} are clamped to [-{bound:g}, {bound:g}]"
+    made = scope.function(f"loss_{player.name}", "loss", doc, particles=count, owns=player.owns)
+    return replace(made, clamp=clamp)
 
 
 def _particles(player: Player) -> int | None:

@@ -14,7 +14,7 @@ from dgmppl.ir.program import Role, Site
 from dgmppl.lowering.densities import draw
 from dgmppl.lowering.duals import dual_of, evaluate
 from dgmppl.lowering.expressions import lookup, lower_expression
-from dgmppl.lowering.fakes import fake
+from dgmppl.lowering.fakes import STAND_INS, fake, log_score, silent, with_score
 from dgmppl.lowering.layout import Lowered, combine, negative
 from dgmppl.lowering.scope import Scope, unsupported
 from dgmppl.lowering.spectral import constrained, normalize
@@ -36,13 +36,20 @@ def conjugate(scope: Scope, term: Conjugate) -> Lowered:
     raised, lowered = dual.non_saturating if term.variant == "non_saturating" else (dual.negative, dual.positive)
     if term.joint:
         return _difference(scope, term, lowered, raised)
-    return negative(evaluate(scope, raised, on_samples(scope, term)))
+    return negative(_half(scope, term, _NEGATIVE, raised))
 
 
 def _difference(scope: Scope, term: Conjugate, first: str, second: str) -> Lowered:
     """A formula of the critic's output on the positive side minus one of its output on the negative side."""
-    real = evaluate(scope, first, on_data(scope, term))
-    return combine("sub", real, evaluate(scope, second, on_samples(scope, term)))
+    real = _half(scope, term, _POSITIVE, first)
+    return combine("sub", real, _half(scope, term, _NEGATIVE, second))
+
+
+def _half(scope: Scope, term: Conjugate, side: str, formula: str) -> Lowered:
+    """A formula of the critic's output on a side, with the gradient of how that side's samples were drawn."""
+    output = on_data if side == _POSITIVE else on_samples
+    value, score = evaluate(scope, formula, output(scope, term)), scope.cached_call(("score", *_key(term, side)))
+    return value if score is None else with_score(scope, value, *score)
 
 
 def density_ratio(scope: Scope, term: DensityRatio) -> Lowered:
@@ -97,74 +104,91 @@ def _shared(scope: Scope, index: int, values: Values) -> None:
 # ---- the two sides --------------------------------------------------------------------------------------------------
 
 
+_POSITIVE, _NEGATIVE = "positive", "negative"
+
+
 def data_side(scope: Scope, term: Conjugate) -> Values:
     """The data's values of the sites that are swapped; latents are drawn from the guide given the data."""
 
-    def draws() -> tuple[Lowered, ...]:
-        with scope.apart(term.positive):
-            for name in term.reads:
-                _given_data(scope, scope.program.by_name[name])
-            return tuple(lookup(scope, name) for name in term.reads)
+    def draws() -> list[Site]:
+        sites = [scope.program.by_name[name] for name in term.reads]
+        return [drawn for site in sites for drawn in _given_data(scope, site, _taught(term))]
 
-    return _once(scope, term, ("positive", term.positive), draws)
+    return _once(scope, term, _POSITIVE, draws)
 
 
 def model_side(scope: Scope, term: Conjugate) -> Values:
     """The model's values of the sites that are swapped, their latents drawn from the prior or as `source` says."""
-
-    def draws() -> tuple[Lowered, ...]:
-        with scope.apart(term.negative):
-            _from_model(scope, term)
-            return tuple(lookup(scope, name) for name in term.reads)
-
-    return _once(scope, term, ("negative", term.negative, term.options), draws)
+    return _once(scope, term, _NEGATIVE, lambda: _from_model(scope, term))
 
 
-def _once(scope: Scope, term: Conjugate, side: tuple[object, ...], draws: Callable[[], tuple[Lowered, ...]]) -> Values:
+def _key(term: Conjugate, side: str) -> tuple[object, ...]:
+    """What a side's draws depend on."""
+    return (side, getattr(term, side), term.reads, term.options if side == _NEGATIVE else ())
+
+
+def _once(scope: Scope, term: Conjugate, side: str, draws: Callable[[], list[Site]]) -> Values:
     """A side's values by name; every term of a function that reads a side reads the same draws."""
-    key = (*side, term.reads)
+    key = _key(term, side)
     known = scope.cached_call(key)
     if known is None:
-        known = draws()
+        with scope.apart(getattr(term, side)):
+            drawn = draws()
+            known = tuple(lookup(scope, name) for name in term.reads)
+            score = log_score(scope, drawn) if _taught(term) else None
         scope.remember_call(key, known)
+        if score is not None:
+            scope.remember_call(("score", *key), (score,))
     return dict(zip(term.reads, known, strict=True))
 
 
-def _given_data(scope: Scope, site: Site) -> None:
-    """Sees to a value given the data: the data's own, which must have no holes, or the guide's draw."""
+def _taught(term: Conjugate) -> bool:
+    """Whether a model's draws that carry no gradient are taught by their score."""
+    return term.player == "model" and called(dict(term.options).get("fake")) == "score_function"
+
+
+def _given_data(scope: Scope, site: Site, taught: bool) -> list[Site]:
+    """Sees to a value given the data: the data's own, which must have no holes, or the guide's draw; what is drawn."""
     if site.role is not Role.OBSERVED:
-        _draw_guide(scope, (site.name,))
-        return
+        return _draw_guide(scope, (site.name,), taught)
     column = scope.program.columns.get(site.name)
     if column is not None and column.missing:
         raise unsupported(f"a critic on {site.name!r}, whose data have missing entries,", site.span)
+    return []
 
 
-def _draw_guide(scope: Scope, names: tuple[str, ...]) -> None:
-    """Draws guide sites and those that they are given, in the guide's order."""
+def _draw_guide(scope: Scope, names: tuple[str, ...], taught: bool = False) -> list[Site]:
+    """Draws guide sites and those that they are given, in the guide's order; returns what it has drawn."""
     program = scope.program
     for name in names:
         if name not in program.guide_by_name:
             raise unsupported(f"a draw of {name!r} given the data, without a guide site,", program.by_name[name].span)
     needed = _ancestors(program.guide_by_name, names)
-    for site in program.guide:
-        if site.name in needed and site.role is Role.GUIDE and not scope.bound(site.name):
-            draw(scope, site)
+    drawn = [
+        site for site in program.guide if site.name in needed and site.role is Role.GUIDE and not scope.bound(site.name)
+    ]
+    for site in drawn:
+        draw(scope, site, stop=taught and silent(scope, site))
+    return drawn
 
 
-def _from_model(scope: Scope, term: Conjugate) -> None:
+def _from_model(scope: Scope, term: Conjugate) -> list[Site]:
     """Ancestral draws of what is swapped; observed sites that are not are the data's, as context."""
     program, options = scope.program, dict(term.options)
     if called(options.get("source")) == "reconstruction":
         _reconstruct(scope)
-    needed, way = _ancestors(program.by_name, term.reads), called(options.get("fake"))
+    needed, way, taught = _ancestors(program.by_name, term.reads), called(options.get("fake")), _taught(term)
+    drawn = []
     for site in program.sites:
-        if site.name not in needed or scope.bound(site.name):
+        swapped = site.role is Role.OBSERVED and site.name in term.reads
+        if site.name not in needed or scope.bound(site.name) or not (swapped or site.role is Role.LATENT):
             continue
-        if site.role is Role.OBSERVED and site.name in term.reads and way is not None:
+        if swapped and way in STAND_INS:
             scope.bind(site.name, scope.assign(f"{site.name}_fake", fake(scope, site, way)))
-        elif site.role is Role.LATENT or (site.role is Role.OBSERVED and site.name in term.reads):
-            draw(scope, site)
+        else:
+            draw(scope, site, stop=taught and silent(scope, site))
+            drawn.append(site)
+    return drawn
 
 
 def _reconstruct(scope: Scope) -> None:
@@ -179,12 +203,12 @@ def _reconstruct(scope: Scope) -> None:
 
 
 def _ancestors(sites: Mapping[str, Site], names: tuple[str, ...]) -> frozenset[str]:
-    """Names, and everything that they are computed or drawn from."""
+    """Names, and everything that they are computed or drawn from; other data are context."""
     found: set[str] = set()
     pending = list(names)
     while pending:
         name = pending.pop()
-        if name in sites and name not in found:
+        if name in sites and name not in found and (name in names or sites[name].role is not Role.OBSERVED):
             found.add(name)
             pending += sites[name].parents
     return frozenset(found)

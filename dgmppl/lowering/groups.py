@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from numpy.typing import NDArray
+
 from dgmppl.ir.densities import Learned
 from dgmppl.ir.kernel import Group
 from dgmppl.ir.parameters import Initializer, ParameterSpec
 from dgmppl.ir.program import Program, Role, Site
 from dgmppl.ir.types import POSITIVE, Support
+
+
+@dataclass(frozen=True, slots=True)
+class _Always:
+    """A start value that no seed changes."""
+
+    value: NDArray[Any]
+
+    def __call__(self, seed: int) -> NDArray[Any]:
+        del seed
+        return self.value
 
 
 def groups_of(program: Program) -> dict[str, Group]:
@@ -21,6 +38,22 @@ def groups_of(program: Program) -> dict[str, Group]:
         if site.role in (Role.LEARNED, Role.PARAMETER):
             groups[site.name] = _site_group(program, site)
     return groups
+
+
+def held(program: Program, groups: Mapping[str, Group]) -> dict[str, Group]:
+    """The groups, those that finished runs brought along held at the runs' values."""
+    return {name: _frozen(program, group) if name in program.frozen_groups else group for name, group in groups.items()}
+
+
+def _frozen(program: Program, group: Group) -> Group:
+    return replace(
+        group,
+        parameters=tuple(
+            replace(spec, init=replace(spec.init, draw=_Always(program.frozen[spec.name])), trainable=False)
+            for spec in group.parameters
+        ),
+        frozen=True,
+    )
 
 
 def _site_group(program: Program, site: Site) -> Group:

@@ -73,6 +73,11 @@ def number(value: float | int | bool) -> Lowered:
     return Lowered(Number(value), dtype=dtype)
 
 
+def as_array(value: Lowered) -> Lowered:
+    """A literal as an array, where it is joined with others or returned; anything else as it is."""
+    return value if value.literal is None else value.with_value(op("fill", value=value.literal, shape=()))
+
+
 def op(name: str, *operands: Value, **options: object) -> Op:
     """A primitive applied to values."""
     return Op(name, operands, tuple(options.items()))

@@ -8,12 +8,14 @@ from dgmppl.errors import InternalError
 from dgmppl.ir.expressions import Call, Expression
 from dgmppl.ir.kernel import Define, Gradient, Return, Var
 from dgmppl.ir.options import PENALTIES
+from dgmppl.ir.program import Program
 from dgmppl.ir.types import Dtype
 from dgmppl.lowering.calls import as_real, literal_array
 from dgmppl.lowering.games import Values, critic, data_side, model_side
 from dgmppl.lowering.layout import Lowered, combine, flat, number, op, raise_rank, reduce_event, reshaped
 from dgmppl.lowering.scope import Frame, Scope
-from dgmppl.objectives.algebra import Conjugate, Penalty
+from dgmppl.lowering.spectral import critic_networks
+from dgmppl.objectives.algebra import Conjugate, Penalty, Player, walk
 from dgmppl.objectives.requests import called
 
 # Inside the square root of a gradient's norm, whose own gradient is infinite at zero: norms below 1e-6 count as 1e-6.
@@ -37,14 +39,33 @@ def penalty(scope: Scope, term: Penalty) -> Lowered:
     return combine("mul", weight, combine("call", combine("sub", norm, number(1.0)), function="square"))
 
 
+def clamped(program: Program, player: Player) -> dict[str, float]:
+    """The arrays of critics that are clamped after each update of their player, with the bound.
+
+    See Arjovsky, Chintala and Bottou 2017, algorithm 1.
+    """
+    found: dict[str, float] = {}
+    for term in (node for part in player.terms for node in walk(part.expression)):
+        if not isinstance(term, Conjugate) or term.player != "critic":
+            continue
+        asked = dict(term.options).get("penalty")
+        if called(asked) != "clip" or asked is None:
+            continue
+        for network in critic_networks(program, term):
+            arrays = program.networks[network].parameters
+            found |= dict.fromkeys((spec.name for spec in arrays if spec.trainable), _weight(asked))
+    return found
+
+
 def _weight(written: Expression) -> float:
-    entry = PENALTIES[called(written) or ""].argument("weight")
+    """The number that a penalty is given, or its default."""
+    (entry,) = PENALTIES[called(written) or ""].arguments
     given = [*written.arguments, *(value for _, value in written.keywords)] if isinstance(written, Call) else []
     constant = literal_array(given[0]) if given else None
     if constant is not None:
         return float(constant)
-    if entry is None or not isinstance(entry.default, int | float):
-        raise InternalError("a penalty without a weight")
+    if not isinstance(entry.default, int | float):
+        raise InternalError("a penalty without a number")
     return float(entry.default)
 
 

@@ -9,7 +9,7 @@ from dgmppl.ir.kernel import DensityValue, Draw, Function, Group, Number, Return
 from dgmppl.ir.program import Program, Role, Site
 from dgmppl.lowering.densities import density_of, draw, noise_kind, noise_shape
 from dgmppl.lowering.expressions import lookup
-from dgmppl.lowering.layout import PARTICLES, Lowered, op
+from dgmppl.lowering.layout import PARTICLES, Lowered, as_array, op
 from dgmppl.lowering.priors import level_scope
 from dgmppl.lowering.scope import Scope
 from dgmppl.lowering.transitions import chains_of
@@ -23,7 +23,7 @@ def sample_function(program: Program, groups: dict[str, Group]) -> Function | No
         return None
     scope = Scope(program, groups, scored=False)
     names = _story(scope)
-    scope.statements.append(Return(tuple(lookup(scope, name).value for name in names), names))
+    scope.statements.append(Return(_values(scope, names), names))
     doc = f"one ancestral draw per row: every site of the model by name, [B, *event].{chains_of(program)}"
     return scope.function("sample", "sample", doc)
 
@@ -35,7 +35,7 @@ def complete_function(program: Program, groups: dict[str, Group]) -> Function | 
         return None
     scope = Scope(program, groups, scored=False, completed=names)
     sites = _story(scope)
-    scope.statements.append(Return(tuple(lookup(scope, name).value for name in sites), sites))
+    scope.statements.append(Return(_values(scope, sites), sites))
     doc = "one ancestral draw per row in which the elements marked in `NAME.given` are those of the batch."
     return scope.function("complete", "sample", doc)
 
@@ -51,7 +51,7 @@ def prior_function(program: Program, groups: dict[str, Group]) -> Function | Non
     for site in parameters:
         scope.bind(site.name, _parameter(scope, site))
     names = (*(site.name for site in parameters), *_story(scope))
-    scope.statements.append(Return(tuple(lookup(scope, name).value for name in names), names))
+    scope.statements.append(Return(_values(scope, names), names))
     doc = "the parameters from their priors, then one draw per row: every site by name."
     return scope.function("prior", "sample", doc)
 
@@ -81,6 +81,11 @@ def _story(scope: Scope) -> tuple[str, ...]:
         if site.role in (Role.OBSERVED, Role.LATENT):
             draw(scope, site)
     return tuple(site.name for site in sites if scope.bound(site.name) or site.role is Role.DETERMINISTIC)
+
+
+def _values(scope: Scope, names: tuple[str, ...]) -> tuple[Value, ...]:
+    """The sites' values, numbers as arrays."""
+    return tuple(as_array(lookup(scope, name)).value for name in names)
 
 
 def _parameter(scope: Scope, site: Site) -> Lowered:

@@ -21,7 +21,7 @@ def constrained(term: Conjugate) -> bool:
 
 def normalize(scope: Scope, term: Conjugate) -> None:
     """Puts normalized networks in the place of a critic's own; the critic's player carries the directions on."""
-    for name in _networks(scope.program, term):
+    for name in critic_networks(scope.program, term):
         if name in scope.replaced:
             continue
         own = scope.use_group(name)
@@ -43,7 +43,7 @@ def initial_directions(scope: Scope, players: Iterable[Player]) -> dict[str, Val
     for term in terms:
         if not isinstance(term, Conjugate) or not constrained(term):
             continue
-        for name in _networks(scope.program, term):
+        for name in critic_networks(scope.program, term):
             for weight in _weights(scope.program, name):
                 found[_entry(weight)] = NoiseEntry(_entry(weight))
                 noise = Noise(_entry(weight), "normal", weight.shape[:1], plate=None)
@@ -52,7 +52,7 @@ def initial_directions(scope: Scope, players: Iterable[Player]) -> dict[str, Val
     return found
 
 
-def _networks(program: Program, term: Conjugate) -> tuple[str, ...]:
+def critic_networks(program: Program, term: Conjugate) -> tuple[str, ...]:
     """The networks of a critic, in the order of the spec."""
     groups = critic_groups(program, term.critic)
     return tuple(name for name in program.networks if name in groups)

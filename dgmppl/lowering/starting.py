@@ -20,7 +20,7 @@ def warm_start_function(program: Program, groups: dict[str, Group]) -> Function 
     values: list[Value] = []
     for site in program.observed:
         density = site.density
-        if not isinstance(density, Pushforward) or density.inverse:
+        if not isinstance(density, Pushforward) or density.inverse or density.bijector in program.frozen_groups:
             continue
         started = _started(program.bijectors[density.bijector])
         if not started:

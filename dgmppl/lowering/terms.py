@@ -12,7 +12,8 @@ from dgmppl.ir.program import Site
 from dgmppl.lowering.calls import as_real, literal_array
 from dgmppl.lowering.densities import divergence, draw, log_prob
 from dgmppl.lowering.densities.diffusion import regression
-from dgmppl.lowering.energies import contrastive, free_energy, noise_contrast, score_matching
+from dgmppl.lowering.energies import contrastive, free_energy, noise_contrast
+from dgmppl.lowering.estimators import leave_one_out, surrogate
 from dgmppl.lowering.expressions import lookup
 from dgmppl.lowering.games import conjugate, density_ratio
 from dgmppl.lowering.gaussian import log_marginal
@@ -21,6 +22,7 @@ from dgmppl.lowering.layout import PARTICLES, Lowered, combine, negative, number
 from dgmppl.lowering.penalties import penalty
 from dgmppl.lowering.priors import log_prior
 from dgmppl.lowering.scope import Scope, unsupported
+from dgmppl.lowering.scores import score_matching
 from dgmppl.lowering.state_space import log_filter
 from dgmppl.lowering.summation import bind_states, log_sum
 from dgmppl.lowering.transport import velocity_regression
@@ -42,6 +44,7 @@ from dgmppl.objectives.algebra import (
     Penalty,
     Scale,
     ScoreMatching,
+    Squared,
     Sum,
     Supervision,
     Term,
@@ -117,6 +120,8 @@ def lower_term(scope: Scope, term: Term, mode: Mode) -> Lowered:
             return penalty(scope, term)
         case Supervision():
             return _supervision(scope, term)
+        case Squared(term=inner):
+            return combine("call", lower_term(scope, inner, mode), function="square")
         case LogPrior(names=names):
             return _prior_share(scope, names)
         case _:
@@ -283,8 +288,7 @@ def _score_function(scope: Scope, scored: list[Draw], value: Lowered) -> Lowered
     if not scope.particles:
         raise InternalError("a score-function estimator without a particle axis")
     value = scope.assign("signal", value)
-    centred = value.with_value(op("leave_one_out", value.value))
-    return combine("add", value, _surrogate(scope, scored, centred))
+    return combine("add", value, _surrogate(scope, scored, leave_one_out(value)))
 
 
 def _vimco(scope: Scope, scored: list[Draw], log_weights: Lowered) -> Lowered:
@@ -305,10 +309,9 @@ def _log_mean_exp(value: Lowered) -> Lowered:
 
 
 def _surrogate(scope: Scope, scored: list[Draw], signal: Lowered) -> Lowered:
-    """signal * log q with the gradient of log q alone and the value zero."""
+    """The surrogate of log q at all draws that carry no gradient."""
     logs = scope.assign("log_q", total([log_prob(scope, scope.program.guide_by_name[entry.name]) for entry in scored]))
-    held = logs.with_value(op("stop", logs.value))
-    return combine("mul", signal.with_value(op("stop", signal.value)), combine("sub", logs, held))
+    return surrogate(logs, signal)
 
 
 def _doubly(scope: Scope, term: Expectation) -> bool:

@@ -19,18 +19,16 @@ from dgmppl.lowering.calls import as_real
 from dgmppl.lowering.densities.forms import Variable, draw_from, log_density
 from dgmppl.lowering.densities.unnormalized import (
     base_of,
-    density_function,
     density_of_energy,
-    draw_base,
     draw_units,
     hidden_units,
     joint_function,
-    local_function,
     state_noise,
     states_of,
 )
 from dgmppl.lowering.expressions import lookup
-from dgmppl.lowering.layout import Lowered, number, op
+from dgmppl.lowering.layout import Lowered, number, op, total
+from dgmppl.lowering.points import density_function, draw_base, members, point_function, point_shape, split
 from dgmppl.lowering.scope import Scope, unsupported
 
 # Transitions from the chain's start to a sample, where the site's own sampler does not say.
@@ -70,9 +68,10 @@ def _end(
     noise: tuple[Value, ...],
     settings: Settings,
 ) -> Lowered:
-    kind, given = site.typed, tuple((name, value) for name, value in settings.items() if value is not None)
-    node = MarkovSampler(sampler, functions, start.value, len(kind.shape), noise, given, span=site.span)
-    return scope.assign(f"{site.name}_sampled", Lowered(node, kind.shape, True, Dtype.REAL, start.axes))
+    shape = point_shape(scope.program, site)
+    given = tuple((name, value) for name, value in settings.items() if value is not None)
+    node = MarkovSampler(sampler, functions, start.value, len(shape), noise, given, span=site.span)
+    return scope.assign(f"{site.name}_sampled", Lowered(node, shape, True, Dtype.REAL, start.axes))
 
 
 # ---- samplers -------------------------------------------------------------------------------------------------------
@@ -80,15 +79,15 @@ def _end(
 
 def _by_slope(scope: Scope, site: Site, call: Call, start: Lowered, hidden: tuple[str, ...]) -> Lowered:
     """Langevin dynamics, MALA and HMC: the gradient of log p~ on real support."""
-    if site.typed.support.kind != "real":
+    if site.typed.support.discrete:
         raise unsupported(f"{call.function}() on the support {site.typed.support} of {site.name!r}", site.span)
     settings = dict(_settings(call))
     steps = settings.pop("steps")
     function = density_function(scope, site, hidden)
-    noise = [_noise(scope, site, "chain", "normal", (steps, *site.typed.shape))]
+    noise = [_noise(scope, site, "chain", "normal", (steps, *point_shape(scope.program, site)))]
     if call.function != "langevin":
         noise.append(_noise(scope, site, "accept", "uniform", (steps,)))
-    return _end(scope, site, call.function, (function,), start, tuple(noise), settings)
+    return _end(scope, site, f"samplers.{call.function}", (function,), start, tuple(noise), settings)
 
 
 def _gibbs(scope: Scope, site: Site, call: Call, start: Lowered, hidden: tuple[str, ...]) -> Lowered:
@@ -96,21 +95,25 @@ def _gibbs(scope: Scope, site: Site, call: Call, start: Lowered, hidden: tuple[s
     steps = _settings(call)["steps"]
     if not hidden:
         states = states_of(scope, site.name)
-        noise = _noise(scope, site, "chain", "gumbel", (steps, *site.typed.shape, states))
-        return _end(scope, site, "gibbs", (density_function(scope, site),), start, (noise,), {"states": states})
+        noise = _noise(scope, site, "chain", "gumbel", (steps, *point_shape(scope.program, site), states))
+        return _end(
+            scope, site, "samplers.gibbs", (density_function(scope, site),), start, (noise,), {"states": states}
+        )
     other = blocks(scope.program, site, hidden)
     if other is None:
         construct = f"block Gibbs sampling of {site.name!r}, in which the energy is not affine,"
         raise unsupported(construct, site.span, "sampler=gibbs_with_gradients()")
     block_noise, settings = _block_noise(scope, site, other, steps)
-    return _end(scope, site, "block_gibbs", (joint_function(scope, site, other),), start, block_noise, settings)
+    return _end(
+        scope, site, "samplers.block_gibbs", (joint_function(scope, site, other),), start, block_noise, settings
+    )
 
 
 def _informed(scope: Scope, site: Site, call: Call, start: Lowered, hidden: tuple[str, ...]) -> Lowered:
     """Gibbs-with-gradients on finite support."""
     states, function = states_of(scope, site.name), density_function(scope, site, hidden)
     noise = _informed_noise(scope, site, states, _settings(call)["steps"])
-    return _end(scope, site, call.function, (function,), start, noise, {"states": states})
+    return _end(scope, site, f"samplers.{call.function}", (function,), start, noise, {"states": states})
 
 
 _CHAINS: dict[str, Callable[[Scope, Site, Call, Lowered, tuple[str, ...]], Lowered]] = {
@@ -141,7 +144,7 @@ def _block_noise(scope: Scope, site: Site, hidden: Site, steps: int) -> tuple[tu
 
 
 def _informed_noise(scope: Scope, site: Site, states: int, steps: int) -> tuple[Value, Value]:
-    changes = math.prod(site.typed.shape) * states
+    changes = math.prod(point_shape(scope.program, site)) * states
     proposals = _noise(scope, site, "chain", "gumbel", (steps, changes))
     return proposals, _noise(scope, site, "accept", "uniform", (steps,))
 
@@ -152,21 +155,22 @@ def _informed_noise(scope: Scope, site: Site, states: int, steps: int) -> tuple[
 @draw_from.register
 def _draw(density: Unnormalized, scope: Scope, variable: Variable) -> Lowered:
     """The end of a chain from the base for the visible names, approximate; hidden units are drawn given them."""
+    del density
     site = scope.program.by_name[variable.name]
     hidden = hidden_units(scope.program, site)
-    if len(density.names) > 1 and not hidden:
-        raise unsupported(f"samples of the joint energy of {', '.join(density.names)}", variable.span)
-    if variable.name in hidden:
-        for name in density.names:
-            if name not in hidden and not scope.bound(name):
-                visible = Variable.of(scope.program.by_name[name])
-                scope.bind(name, scope.assign(name, draw_from(density, scope, visible)))
-        return draw_units(scope, site, variable.name, hidden)
-    start = scope.assign(f"{site.name}_start", draw_base(scope, site))
-    end = run_chain(scope, site, sample_call(scope.program, site, hidden), start, hidden)
-    if variable.kind.dtype is Dtype.REAL:
-        return end
-    return end.with_value(op("cast", end.value, dtype="integer"), dtype=variable.kind.dtype)
+    together = members(scope.program, site)
+    if not all(scope.bound(one.name) for one in together):
+        first = together[0]
+        start = scope.assign(f"{first.name}_start", draw_base(scope, first))
+        end = run_chain(scope, first, sample_call(scope.program, first, hidden), start, hidden)
+        for one, part in zip(together, split(scope.program, first, end).values(), strict=True):
+            scope.bind(one.name, scope.assign(one.name, _as_drawn(part, one.typed.dtype)))
+    return draw_units(scope, site, variable.name, hidden) if variable.name in hidden else lookup(scope, variable.name)
+
+
+def _as_drawn(value: Lowered, dtype: Dtype) -> Lowered:
+    """A site's part of a chain's end in its own type."""
+    return value if dtype is Dtype.REAL else value.with_value(op("cast", value.value, dtype="integer"), dtype=dtype)
 
 
 def sample_call(program: Program, site: Site, hidden: tuple[str, ...]) -> Call:
@@ -207,7 +211,7 @@ def anneal(
     first = scope.assign(f"{site.name}_start", draw_base(scope, site) if start is None else as_real(start))
     other = blocks(scope.program, site, hidden) if density.base is None else None
     if other is not None:
-        name = "annealed_block_gibbs"
+        name = "annealing.block_gibbs"
         functions: tuple[str, ...] = (joint_function(scope, site, other),)
         noise, settings = _block_noise(scope, site, other, temperatures)
         kind, shape = state_noise(states_of(scope, other.name), other.typed.shape)
@@ -225,22 +229,22 @@ def _tempered(scope: Scope, site: Site, temperatures: int) -> tuple[str, tuple[V
     if site.typed.support.discrete:
         states = states_of(scope, site.name)
         noise = _informed_noise(scope, site, states, temperatures)
-        return "annealed_gibbs_with_gradients", noise, {"states": states}
-    momenta = _noise(scope, site, "chain", "normal", (temperatures, *site.typed.shape))
+        return "annealing.gibbs_with_gradients", noise, {"states": states}
+    momenta = _noise(scope, site, "chain", "normal", (temperatures, *point_shape(scope.program, site)))
     uniforms = [_noise(scope, site, what, "uniform", (temperatures,)) for what in ("accept", "size")]
-    return "annealed_hmc", (momenta, *uniforms), {"leapfrog": ANNEALED_LEAPFROG}
+    return "annealing.hmc", (momenta, *uniforms), {"leapfrog": ANNEALED_LEAPFROG}
 
 
 def _base_function(scope: Scope, site: Site) -> str:
     """The normalized log-density of the chains' start as a local function."""
-    base = base_of(density_of_energy(site), site)
+    density, together = density_of_energy(site), members(scope.program, site)
 
-    def body() -> Lowered:
-        value = lookup(scope, site.name)
+    def part(one: Site) -> Lowered:
+        value, base = lookup(scope, one.name), base_of(density, one)
         if base is not None:
-            return log_density(base, scope, Variable.of(site), value)
-        uniform = -math.prod(site.typed.shape) * math.log(states_of(scope, site.name))
+            return log_density(base, scope, Variable.of(one), value)
+        uniform = -math.prod(one.typed.shape) * math.log(states_of(scope, one.name))
         shape = op("origin", value.value, rank=value.rank, shape=())
         return Lowered(op("add", number(uniform).value, shape), (), True, Dtype.REAL)
 
-    return local_function(scope, f"log_base_{site.name}", (site.name,), body)
+    return point_function(scope, "log_base", site, lambda: total([part(one) for one in together]))

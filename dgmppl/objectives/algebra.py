@@ -161,25 +161,49 @@ class ContrastiveGradient:
 
 
 @dataclass(frozen=True, slots=True)
+class NoiseLadder:
+    """Several smoothing noises, sigma_k = sigma (smallest / sigma)^(k / (levels - 1)), one drawn for each datum.
+
+    Attributes:
+        levels: how many; 1 for sigma alone.
+        smallest: the last of them; None for one.
+        power: each weighs sigma_k^power.
+        level: the constant site of the model that takes sigma_k's value, so that the energy can read it.
+    """
+
+    levels: int = 1
+    smallest: float | None = None
+    power: float = 0.0
+    level: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreMatching:
     """A Fisher-divergence objective: `kind` is `denoising sliced implicit explicit`.
 
-    `sigma` is the smoothing noise of `denoising`, `projections` the number of random directions of `sliced`.
+    `sigma` and `ladder` are the smoothing noises of `denoising`, `projections` the number of random directions of
+    `sliced`, `density` the site whose density the data have, for `explicit`.
     """
 
     site: str
     kind: str
     sigma: float | Expression | None = None
     projections: int = 1
+    ladder: NoiseLadder | None = None
+    density: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NoiseContrast:
-    """Logistic discrimination of data against `ratio` draws of a normalized noise site (Gutmann and Hyvarinen 2012)."""
+    """Logistic discrimination of data against `ratio` draws of a normalized noise site (Gutmann and Hyvarinen 2012).
+
+    `ranking`: which of a datum and its own draws is the datum (Ma and Collins 2018); log Z falls out of it.
+    """
 
     site: str
     noise: str
     ratio: int = 1
+    ranking: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +282,13 @@ class Supervision:
 
 
 @dataclass(frozen=True, slots=True)
+class Squared:
+    """The square of one datum's value: least where an estimate whose mean is fixed varies least."""
+
+    term: Term
+
+
+@dataclass(frozen=True, slots=True)
 class LogPrior:
     """(1/N) log p(parameters): their share of the log joint, per datum; `names` in generative order."""
 
@@ -281,7 +312,7 @@ class LogNormalizer:
 Term: TypeAlias = (
     LogDensity | Sum | Scale | Expectation | LogMeanExp | KL | LogSum | LogIntegral | FreeEnergy | ContrastiveGradient
     | ScoreMatching | NoiseContrast | DenoisingTerm | VelocityRegression | Conjugate | DensityRatio | Penalty
-    | Supervision | LogPrior | LogPosterior | LogNormalizer
+    | Supervision | Squared | LogPrior | LogPosterior | LogNormalizer
 )  # fmt: skip
 
 

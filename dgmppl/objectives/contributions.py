@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from dgmppl.ir.analyses import expression_groups, groups
 from dgmppl.ir.densities import Pushforward, TrainedDensity, Unnormalized
+from dgmppl.ir.diffusions import learned_parts
 from dgmppl.ir.program import Program, Role, Site
 from dgmppl.objectives.algebra import Player, PlayerTerm
 from dgmppl.objectives.structure import Structure, random_parameters
@@ -68,11 +69,14 @@ def players(contributions: Iterable[Contribution], order: tuple[str, ...]) -> tu
     for part in merged.values():
         owns = part.owns - special if part.player in {"model", "posterior"} else part.owns
         found.append(Player(part.player, tuple(name for name in order if name in owns), part.terms, part.every))
+    # Where all that a player would move is frozen, it does not move.
+    found = [player for player in found if player.owns] or found
     return tuple(sorted(found, key=lambda player: _MOVES.index(player.name.split(".")[0])))
 
 
-# The order in which players move: whatever estimates a quantity moves before who uses the estimate.
-_MOVES = ("critic", "noise", "energy", "model", "posterior")
+# The order in which players move: whatever estimates a quantity moves before who uses the estimate; what makes the
+# model's estimate vary less moves behind it.
+_MOVES = ("critic", "noise", "energy", "model", "schedule", "posterior")
 
 
 def evidence(structure: Structure, names: Iterable[str] | None = None) -> str:
@@ -96,10 +100,10 @@ def evidence(structure: Structure, names: Iterable[str] | None = None) -> str:
 
 
 def site_groups(program: Program, site: Site) -> frozenset[str]:
-    """The groups that a site's density reads, a pushed-forward base's included; a frozen run has none."""
+    """The groups that a site's density reads or learns, a pushed-forward base's included; a frozen run has none."""
     if isinstance(site.density, TrainedDensity):
         return frozenset()
-    found = groups(program, site.density)
+    found = groups(program, site.density) | {part.name for part in learned_parts(site)}
     if isinstance(site.density, Pushforward):
         base = program.guide_by_name.get(site.density.base) if site.section == "guide" else None
         found |= site_groups(program, base or program.by_name[site.density.base])
@@ -131,15 +135,16 @@ def energy_groups(program: Program, site: Site) -> frozenset[str]:
 
 
 def all_groups(program: Program) -> tuple[str, ...]:
-    """Every parameter group, in the order of the spec, the names of random parameters included."""
+    """Every parameter group that is trained, in the order of the spec, the names of random parameters included."""
     learned = [site.name for site in (*program.sites, *program.guide) if site.role is Role.LEARNED]
     bijectors = [
         name
         for name, bijector in program.bijectors.items()
         if bijector.parameters or (bijector.event is not None and _trainable(program, name))
     ]
-    names = [*program.networks, *bijectors, *learned, *random_parameters(program)]
-    return tuple(dict.fromkeys(names))
+    inside = [part.name for site in (*program.sites, *program.guide) for part in learned_parts(site)]
+    names = [*program.networks, *bijectors, *learned, *inside, *random_parameters(program)]
+    return tuple(dict.fromkeys(name for name in names if name not in program.frozen_groups))
 
 
 def _trainable(program: Program, name: str) -> bool:

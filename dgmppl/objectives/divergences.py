@@ -26,6 +26,7 @@ class FDivergence:
         symbol: D(p || q) as it is printed.
         formula: f(u), in Unicode.
         conjugate_formula: f*(t), in Unicode.
+        optimal_formula: f'(u), in Unicode.
         generator: f, for u > 0.
         conjugate: f*, on `domain`.
         optimal: f', the optimal critic as a function of u = p/q.
@@ -41,6 +42,7 @@ class FDivergence:
     symbol: str
     formula: str
     conjugate_formula: str
+    optimal_formula: str
     generator: Callable[[Array], Array]
     conjugate: Callable[[Array], Array]
     optimal: Callable[[Array], Array]
@@ -55,6 +57,13 @@ class FDivergence:
     def doc(self) -> str:
         """One line: symbol, generator, conjugate."""
         return f"{self.symbol}: f(u) = {self.formula}, f*(t) = {self.conjugate_formula}"
+
+    @property
+    def statement(self) -> str:
+        """Generator, conjugate, the optimal critic and the interval that the critic is mapped into, in a sentence."""
+        low, high = (f"{bound:.4g}".replace("inf", "∞").replace("-", "−") for bound in self.domain)
+        best = f"the best critic is T = {self.optimal_formula} at u = p_data/p_model, of values in ({low}, {high})"
+        return f"f(u) = {self.formula}, f*(t) = {self.conjugate_formula}; {best}"
 
 
 @dataclass(frozen=True)
@@ -104,36 +113,37 @@ F_DIVERGENCES: Mapping[str, FDivergence] = {
     entry.name: entry
     for entry in (
         FDivergence(
-            "kl", "KL(p ‖ q)", "u log u", "exp(t − 1)",
+            "kl", "KL(p ‖ q)", "u log u", "exp(t − 1)", "1 + log u",
             lambda u: u * np.log(u), lambda t: np.exp(t - 1.0), lambda u: 1.0 + np.log(u), lambda v: v,
             (-np.inf, np.inf),
             limit="covers every mode of the data",
         ),
         FDivergence(
-            "reverse_kl", "KL(q ‖ p)", "−log u", "−1 − log(−t)",
+            "reverse_kl", "KL(q ‖ p)", "−log u", "−1 − log(−t)", "−1/u",
             lambda u: -np.log(u), lambda t: -1.0 - np.log(-t), lambda u: -1.0 / u, lambda v: -np.exp(-v),
             (-np.inf, 0.0),
             limit="seeks modes of the data",
         ),
         FDivergence(
             "js", "D_JS(p ‖ q)", "½ (u log u − (u + 1) log((1 + u)/2))", "−½ log(2 − exp(2t))",
+            "½ log(2u/(1 + u))",
             _js, lambda t: -0.5 * np.log(2.0 - np.exp(2.0 * t)), lambda u: 0.5 * np.log(2.0 * u / (1.0 + u)),
             lambda v: 0.5 * (_LOG2 - _softplus(-v)), (-np.inf, 0.5 * _LOG2), ("non_saturating", "saturating"),
             limit="the GAN value is 2 D_JS − log 4", reference="Goodfellow et al. 2014, theorem 1",
         ),
         FDivergence(
-            "total_variation", "TV(p, q)", "½ |u − 1|", "t, |t| ≤ ½",
+            "total_variation", "TV(p, q)", "½ |u − 1|", "t, |t| ≤ ½", "½ sign(u − 1)",
             lambda u: 0.5 * np.abs(u - 1.0), lambda t: t, lambda u: 0.5 * np.sign(u - 1.0), lambda v: 0.5 * np.tanh(v),
             (-0.5, 0.5), limit="gradients vanish where the critic saturates",
         ),
         FDivergence(
-            "pearson", "χ²(p ‖ q)", "(u − 1)²", "t²/4 + t",
+            "pearson", "χ²(p ‖ q)", "(u − 1)²", "t²/4 + t", "2 (u − 1)",
             lambda u: (u - 1.0) ** 2, lambda t: t**2 / 4.0 + t, lambda u: 2.0 * (u - 1.0), lambda v: v,
             (-np.inf, np.inf),
             limit="weighs regions that the model misses quadratically",
         ),
         FDivergence(
-            "hellinger", "H²(p, q)", "(√u − 1)²", "t/(1 − t)",
+            "hellinger", "H²(p, q)", "(√u − 1)²", "t/(1 − t)", "1 − 1/√u",
             lambda u: (np.sqrt(u) - 1.0) ** 2, lambda t: t / (1.0 - t), lambda u: 1.0 - 1.0 / np.sqrt(u),
             lambda v: 1.0 - np.exp(-v), (-np.inf, 1.0), limit="symmetric and bounded by 2",
         ),
@@ -160,6 +170,7 @@ def alpha_divergence(alpha: float) -> FDivergence:
 
     return FDivergence(
         "alpha", "D_α(p ‖ q)", "(u^α − αu + α − 1)/(α(α − 1))", "((1 + (α − 1)t)^(α/(α − 1)) − 1)/α",
+        "(u^(α − 1) − 1)/(α − 1)",
         lambda u: (u**alpha - alpha * u + beta) / (alpha * beta),
         lambda t: (np.maximum(1.0 + beta * t, 0.0) ** (alpha / beta) - 1.0) / alpha,
         lambda u: (u**beta - 1.0) / beta, activation, (-np.inf, np.inf if beta > 0 else 1.0 / -beta),

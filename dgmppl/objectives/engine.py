@@ -7,6 +7,8 @@ missing, or where parameters are random; then every parameter group gets exactly
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dgmppl.errors import SpecError
 from dgmppl.ir.densities import DiffusionChain
 from dgmppl.ir.expressions import Call, Expression, Name
@@ -17,6 +19,7 @@ from dgmppl.objectives.contributions import Share, all_groups, declared_span, pl
 from dgmppl.objectives.eliminate import eliminate
 from dgmppl.objectives.engines import MODES, SAMPLERS, engine_of, engine_reason
 from dgmppl.objectives.expansion import initial_state
+from dgmppl.objectives.metrics import check_metrics
 from dgmppl.objectives.posteriors import joint_latents, log_joint, posterior, with_prior
 from dgmppl.objectives.requests import called, problem, request, requests
 from dgmppl.objectives.rules import TARGETS
@@ -25,6 +28,7 @@ from dgmppl.objectives.state import State
 from dgmppl.objectives.structure import Structure, random_parameters
 from dgmppl.objectives.summary import capabilities, factorization, notes, references, status_of, warnings
 from dgmppl.objectives.terms import TERMS
+from dgmppl.objectives.terms.energies import alternatives
 from dgmppl.objectives.terms.likelihoods import restricted
 from dgmppl.objectives.terms.transport import denoising
 from dgmppl.objectives.validation import check, no_objective
@@ -51,6 +55,7 @@ def derive(program: Program) -> Derivation:
     movers = players((part for share in shares for part in share.contributions), order)
     _owned(structure, movers, order)
     status = status_of(state)
+    check_metrics(program, status)
     body = None if status == "implicit" or _estimated(state) else likelihood(state, BoundOptions(normalizers=True))
     objective = Objective(
         _combined(shares),
@@ -120,7 +125,7 @@ def _shares(state: State, engine: Expression | None) -> tuple[Share, ...]:
 def _default(state: State) -> tuple[Share, ...]:
     """The objective that the structure calls for, where the spec asks for none."""
     structure = state.structure
-    energies = [name for name in structure.variables if TARGETS["unnormalized_data"].predicate(state, name).applies]
+    energies = _energies(state)
     if any(implicit(structure, name) for name in structure.variables if name in structure.observed_names):
         return (*_adversarial(state), *_rest(state, frozenset()))
     if energies:
@@ -147,11 +152,22 @@ def _adversarial(state: State) -> tuple[Share, ...]:
     return tuple(TERMS["adversarial"](state, request("adversarial", site=Name(name))) for name in critics)
 
 
+def _energies(state: State) -> list[str]:
+    """The observed unnormalized densities, each by the first of its observed names."""
+    structure = state.structure
+    found = [name for name in structure.variables if TARGETS["unnormalized_data"].predicate(state, name).applies]
+    first: dict[tuple[str, ...], str] = {}
+    for name in found:
+        first.setdefault(structure.variables[name].joint or (name,), name)
+    return list(first.values())
+
+
 def _energy(state: State, name: str) -> Share:
     """Score matching on real support, contrastive divergence on discrete."""
     discrete = state.structure.variables[name].site.typed.support.discrete
     function = "contrastive_divergence" if discrete else "denoising_score_matching"
-    return TERMS[function](state, request(function, site=Name(name)))
+    share = TERMS[function](state, request(function, site=Name(name)))
+    return replace(share, notes=(*share.notes, alternatives(state.structure.variables[name])))
 
 
 def _rest(state: State, trained: frozenset[str]) -> tuple[Share, ...]:

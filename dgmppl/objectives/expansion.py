@@ -40,6 +40,8 @@ def initial_state(structure: Structure, *, sampler: bool = False) -> State:
         term = log_density(variable, rule.name, "model")
         factors.append(Factor(term, structure.scope(variable), name))
         state = state.used(rule.name, name, rule.predicate(structure.program, variable.site).why)
+    for inlined in structure.program.runs:
+        state = state.used("trained", inlined.site, f"it comes from the run {inlined.run}, frozen")
     return State(structure, tuple(factors), sampler, rules=state.rules, start=tuple(factors))
 
 

@@ -6,10 +6,12 @@ parameters from a network `guide.SITE` of its own. The completed program is an o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from dgmppl.ir.densities import MarkovChain, TrainedDensity
 from dgmppl.ir.expressions import Call
+from dgmppl.ir.graphs import parents_first, reachable
 from dgmppl.ir.networks import Network
 from dgmppl.ir.program import Program, Role, Site
 from dgmppl.objectives.amortized import amortized, condition, mirrored
@@ -26,21 +28,54 @@ _Part = tuple[tuple[Site, ...], tuple[Network, ...]]
 def complete_guide(program: Program) -> Program:
     """The program with a guide for every latent that needs one.
 
-    A declared guide is kept as it is (what it misses is an error of `derive`); nothing is added where exact rules, a
-    sampler, or samples of an implicit model take care of the latents.
+    A declared guide is kept as it is (what it misses is an error of `derive`); what came along with a finished run is
+    completed; nothing is added where exact rules, a sampler, or samples of an implicit model take care of the latents.
 
     Raises:
         SpecError: no guide can be derived for a latent; the diagnostic says what to declare.
     """
-    structure = Structure(program)
-    if program.guide or not structure.unknown or called(engine_of(structure)) in SAMPLERS | MODES:
+    declared = tuple(site for site in program.guide if site.name not in program.inherited)
+    structure = Structure(replace(program, guide=declared))
+    if declared or not structure.unknown:
         return program
+    if called(engine_of(structure)) in SAMPLERS | MODES:
+        return structure.program
     state = exact_state(structure)
-    latents = tuple(name for name in state.remaining if _amortizable(structure, name))
-    parts = [_part(structure, name, conditions) for name, conditions in invert(state, latents).items()]
+    inherited = _needed(program.guide, frozenset(state.remaining), structure)
+    known = frozenset(structure.name_of(site.name) for site in inherited)
+    latents = tuple(name for name in state.remaining if _amortizable(structure, name) and name not in known)
+    conditions = _without_circles(invert(state, latents), inherited)
+    parts = [_part(structure, name, given) for name, given in conditions.items()]
     sites = tuple(site for found, _ in parts for site in found)
     networks = {network.name: network for _, found in parts for network in found}
-    return replace(program, guide=sites, networks={**program.networks, **networks})
+    return replace(program, guide=_sampled((*sites, *inherited)), networks={**program.networks, **networks})
+
+
+def _needed(guide: tuple[Site, ...], remaining: frozenset[str], structure: Structure) -> tuple[Site, ...]:
+    """Guide sites of latents that no exact rule removes, and what those read."""
+    parents = {site.name: site.parents for site in guide}
+    starts = (name for name in parents if structure.name_of(name) in remaining)
+    wanted = reachable(starts, lambda name: parents.get(name, ()))
+    return tuple(site for site in guide if site.name in wanted)
+
+
+def _sampled(sites: tuple[Site, ...]) -> tuple[Site, ...]:
+    """Guide sites in an order in which they can be sampled."""
+    known = {site.name: site for site in sites}
+    parents = {name: [parent for parent in site.parents if parent in known] for name, site in known.items()}
+    return tuple(known[name] for name in parents_first(parents))
+
+
+def _without_circles(
+    conditions: Mapping[str, tuple[str, ...]], inherited: tuple[Site, ...]
+) -> dict[str, tuple[str, ...]]:
+    """What each latent is conditioned on, without latents whose inherited guide is sampled after it."""
+    read: dict[str, tuple[str, ...]] = {site.name: site.parents for site in inherited}
+    kept: dict[str, tuple[str, ...]] = {}
+    for name, given in conditions.items():
+        kept[name] = tuple(one for one in given if name not in reachable([one], lambda other: read.get(other, ())))
+        read[name] = kept[name]
+    return kept
 
 
 def _amortizable(structure: Structure, name: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from dgmppl.ir.analyses import lags, sources
 from dgmppl.ir.densities import DiffusionChain, Factorized, MarkovChain, Pushforward, TrainedDensity, Unnormalized
+from dgmppl.ir.diffusions import learns_schedule
 from dgmppl.ir.expressions import Call, Expression, text
 from dgmppl.ir.option_calls import bind
 from dgmppl.ir.options import SAMPLERS
@@ -15,6 +16,7 @@ from dgmppl.objectives.bounds import guided_latents, unnormalized
 from dgmppl.objectives.capabilities import Ability, abilities, directions_of
 from dgmppl.objectives.contributions import Share
 from dgmppl.objectives.expansion import expansion_of
+from dgmppl.objectives.frozen import run_notes
 from dgmppl.objectives.posteriors import joint_latents
 from dgmppl.objectives.rules import RULES
 from dgmppl.objectives.rules.implicit_data import implicit
@@ -185,11 +187,24 @@ def _chain_of(name: str, density: DiffusionChain) -> Iterator[str]:
             f"In continuous time the bound of {name} falls short of log p by KL(q({name}(1) | {name}) ‖ p({name}(1))), "
             f"and by its decoder Normal({name}(0) / α₀, σ₀ / α₀), which reads no network."
         )
+        if learns_schedule(density):
+            yield (
+                f"The bound of {name} learns the ends of its schedule and does not depend on what lies between: a "
+                "player of its own moves that, so that the bound's estimate varies least (Kingma et al. 2021)."
+            )
         return
+    deviation = f"{'√e₁ ' if density.variance == 'learned' else ''}σ₁ / α₁"
     yield (
-        f"The reverse steps of {name} have the fixed variances of q({name}ₛ | {name}ₜ, {name}), its decoder is "
-        f"Normal(denoised {name}₁, σ₁ / α₁), and KL(q({name}_T | {name}) ‖ p({name}_T)) is in the bound."
+        f"The reverse steps of {name} have {_VARIANCES[density.variance].format(name=name)}, its decoder is "
+        f"Normal(denoised {name}₁, {deviation}), and KL(q({name}_T | {name}) ‖ p({name}_T)) is in the bound."
     )
+
+
+_VARIANCES = {
+    "posterior": "the fixed variances of q({name}ₛ | {name}ₜ, {name})",
+    "beta": "the fixed variances of q({name}ₜ | {name}ₛ)",
+    "learned": "one learned variance each, at best the optimal one (Bao et al. 2022)",
+}
 
 
 def _guidance(name: str, sampler: Expression | None) -> Iterator[str]:
@@ -211,7 +226,11 @@ def notes(state: State, status: str) -> Iterator[str]:
         if isinstance(density, DiffusionChain) and density.drop:
             yield f"Training drops the condition of {name} with probability {density.drop:g}: a reweighted bound."
         if isinstance(density, TrainedDensity):
-            yield f"{name} is the finished run {density.run}: its parameters are frozen, its status is that run's."
+            yield (
+                f"The run {density.run} of {name} is not there: its densities, their shapes and supports are unknown, "
+                "and nothing of it was checked. It must be fitted before this model can be."
+            )
+    yield from run_notes(structure)
     for name in structure.incomplete:
         yield _missing(structure, state, name)
     if structure.dropped:
@@ -247,7 +266,8 @@ def warnings(structure: Structure) -> tuple[Diagnostic, ...]:
 
 def _may_diverge(site: Site) -> bool:
     density = site.density
-    return isinstance(density, Unnormalized) and density.base is None and not site.typed.support.discrete
+    bounded = site.typed.support.discrete or site.typed.support.kind == "unit"
+    return isinstance(density, Unnormalized) and density.base is None and not bounded
 
 
 def _unbounded(site: Site) -> Diagnostic:

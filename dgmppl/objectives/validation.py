@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from dgmppl.errors import NoObjectiveError, SpecError
 from dgmppl.ir.densities import DiffusionChain, MarkovChain, Pushforward, Unnormalized
+from dgmppl.ir.diffusions import learns_schedule
 from dgmppl.ir.expressions import Call
 from dgmppl.ir.option_calls import bind
 from dgmppl.ir.options import SAMPLERS
@@ -73,7 +74,7 @@ def _observed_twice(structure: Structure) -> Iterator[Diagnostic]:
 
 
 def _diffusions(structure: Structure) -> Iterator[Diagnostic]:
-    """Guidance without a null condition, dropping of no condition, a schedule learned by another objective."""
+    """Guidance without a null condition, dropping of no condition, and what has no bound to be learned by."""
     for variable in structure.variables.values():
         density, name = variable.site.density, variable.name
         if not isinstance(density, DiffusionChain):
@@ -94,13 +95,33 @@ def _diffusions(structure: Structure) -> Iterator[Diagnostic]:
                 density.span,
                 fix="write `Diffusion(denoiser, c, ...)`, or leave `drop` out",
             )
-        if isinstance(density.schedule, Call) and density.schedule.function == "learned" and density.weighting != "vlb":
-            yield Diagnostic(
-                "schedule-needs-vlb",
-                f"the schedule of {name!r} is learned, and `weighting={density.weighting}` has no bound to learn it by",
-                density.schedule.span or density.span,
-                fix="write `weighting=vlb`, or a fixed schedule such as `cosine()`",
-            )
+        yield from _learned_noise(density, name)
+
+
+def _learned_noise(density: DiffusionChain, name: str) -> Iterator[Diagnostic]:
+    """A schedule or variances that nothing teaches, and reverse variances where no step has one."""
+    reweighted = f"`weighting={density.weighting}` has no bound to learn"
+    if learns_schedule(density) and density.weighting != "vlb":
+        yield Diagnostic(
+            "schedule-needs-vlb",
+            f"the schedule of {name!r} is learned, and {reweighted} it by",
+            density.schedule.span or density.span,
+            fix="write `weighting=vlb`, or a fixed schedule such as `cosine()`",
+        )
+    if density.variance == "learned" and density.weighting != "vlb":
+        yield Diagnostic(
+            "variance-needs-vlb",
+            f"the reverse variances of {name!r} are learned, and {reweighted} them by",
+            density.span,
+            fix="write `weighting=vlb`, or `variance=posterior`",
+        )
+    if density.variance != "posterior" and density.steps is None:
+        yield Diagnostic(
+            "variance-needs-steps",
+            f"the diffusion of {name!r} is in continuous time, where the bound depends on no reverse variance",
+            density.span,
+            fix=f"give it `steps=1000`, or leave out `variance={density.variance}`",
+        )
 
 
 def _latent_normalizer(structure: Structure) -> Iterator[Diagnostic]:

@@ -181,7 +181,7 @@ def _positive(value: OptionValue) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
-def _one_of(*words: str) -> Callable[[OptionValue], bool]:
+def _one_of(*words: str | int) -> Callable[[OptionValue], bool]:
     return lambda value: value in words
 
 
@@ -217,6 +217,8 @@ _CHECKS: Mapping[str, tuple[Callable[[OptionValue], bool], str]] = {
     "solver": (_one_of("dopri5", "tsit5", "rk4"), "dopri5, tsit5 or rk4"),
     "trace": (_one_of("exact", "hutchinson"), "exact or hutchinson"),
     "layers": (_layers, "a whole number from 1 to 1,000"),
+    "blocks": (_layers, "a whole number from 1 to 1,000"),
+    "dimensions": (_one_of(1, 2), "1 for lines, 2 for images, or left out"),
     "width": _SIZE, "kernel": _SIZE, "heads": _SIZE, "bins": _SIZE, "steps": _SIZE,
     "rtol": (_positive, "a positive number"), "atol": (_positive, "a positive number"),
     "bound": (_positive, "a positive number"),

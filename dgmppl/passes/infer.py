@@ -32,6 +32,7 @@ from dgmppl.passes.signatures import Signatures
 from dgmppl.passes.slots import Slot, visit_slots
 from dgmppl.passes.solve import Solution, solve
 from dgmppl.passes.supports import column_support
+from dgmppl.passes.tolerances import check_tolerances
 
 
 def infer(program: Program) -> Program:
@@ -71,6 +72,7 @@ class _Inference:
         self.problems.raise_if_any()
         declared = self.program.networks.items()
         networks = {name: self.signatures.network(network, self.problems) for name, network in declared}
+        check_tolerances(self.program, self.problems)
         self.problems.raise_if_any()
         return replace(
             self.program,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dgmppl.ir.data import Column, Extreme
 from dgmppl.ir.program import Site
-from dgmppl.ir.transforms import Flatten
+from dgmppl.ir.transforms import Flatten, Unit
 from dgmppl.ir.types import BINARY, Dtype, Support
 from dgmppl.passes.bounds import bounds_of
 from dgmppl.passes.problems import Problems
@@ -86,6 +86,8 @@ def _fix(column: Column, wanted: Support) -> str:
             return f"give the distribution {states} classes, as many as the data have"
         case "unit" if states is not None:
             return f"add `transform: dequantize({states})` to the column, or `unit()` for a fixed scale"
+        case "unit" if any(isinstance(one, Unit) for one in column.transforms):
+            return "unit() maps the training rows to [0, 1]; divide by a range that holds all rows in `data` instead"
         case "unit":
             return "add `transform: unit()` to the column"
         case "positive" if low is not None and low.value == 0:

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dgmppl.ir.expressions import Call, Expression, Literal, Mapping, Name, Sequence
+from dgmppl.ir.calculus import FUNCTIONS, arity
+from dgmppl.ir.expressions import (
+    Call,
+    Expression,
+    Index,
+    Literal,
+    Mapping,
+    Name,
+    Operation,
+    Sequence,
+    Slice,
+    walk,
+)
+from dgmppl.ir.objective_options import RATIO
 from dgmppl.ir.options import REQUIRED, SCALAR_SCHEDULES, TABLES, Argument, Entry, Table
 from dgmppl.passes.learned import as_number
 from dgmppl.passes.problems import Problems, shown
@@ -67,21 +80,48 @@ def _check_value(
     if value == Literal(None) and argument.default is None:
         return
     sort = argument.sort
-    if sort in _PREDICATES:
+    if sort in {"scalar", "positive_scalar"} and as_number(value) is None:
+        check_option(value, SCALAR_SCHEDULES, argument.name, problems, sites)
+    elif sort in _PREDICATES:
         accepts, expected = _PREDICATES[sort]
         if not accepts(value):
             problems.add(
                 "bad-option", f"{argument.name!r} of {entry.name!r} is {shown(value)}", value.span, expected=expected
             )
-    elif sort == "scalar":
-        if as_number(value) is None:
-            check_option(value, SCALAR_SCHEDULES, argument.name, problems, sites)
+    elif sort == "generator":
+        _check_generator(value, entry, problems)
     elif sort in {"site", "names"}:
         _check_names(value, sort, argument, problems, sites)
     elif sort.startswith("map:"):
         _check_map(value, sort.removeprefix("map:"), argument, problems, sites)
     else:
         check_option(value, TABLES[sort], argument.name, problems, sites)
+
+
+def _check_generator(value: Expression, entry: Entry, problems: Problems) -> None:
+    """A function of the ratio alone, made of what has a derivative."""
+    for node in walk(value):
+        match node:
+            case Name(id=name) if name != RATIO:
+                problems.unknown("name in a generator:", name, (RATIO,), node.span)
+            case Call(function=function) if function not in FUNCTIONS:
+                problems.unknown("function of one number:", function, FUNCTIONS, node.span, code="unknown-function")
+            case Literal(value=bool() | str() | None) | Index() | Slice() | Sequence() | Mapping():
+                _no_generator(node, entry, problems)
+            case Operation(operator="@"):
+                _no_generator(node, entry, problems)
+            case Call(function=function, arguments=arguments) if len(arguments) != arity(function) or node.keywords:
+                problems.add(
+                    "wrong-arguments",
+                    f"{function!r} takes {arity(function)} arguments here, by position",
+                    node.span,
+                    found=shown(node),
+                )
+
+
+def _no_generator(node: Expression, entry: Entry, problems: Problems) -> None:
+    expected = f"numbers, `{RATIO}` and functions of them, as in `{entry.name}({RATIO} * log({RATIO}))`"
+    problems.add("bad-option", f"{shown(node)} stands in a generator", node.span, expected=expected)
 
 
 def _check_names(value: Expression, sort: str, argument: Argument, problems: Problems, sites: tuple[str, ...]) -> None:
@@ -126,9 +166,17 @@ def _above(least: float) -> Callable[[Expression], bool]:
     return accepts
 
 
+def _unit(value: Expression) -> bool:
+    number = as_number(value)
+    return number is not None and 0.0 <= number <= 1.0
+
+
 _PREDICATES: dict[str, tuple[Callable[[Expression], bool], str]] = {
     "number": (_above(float("-inf")), "a number"),
     "positive": (_above(0.0), "a positive number"),
+    "scalar": (_above(float("-inf")), "a number"),
+    "positive_scalar": (_above(0.0), "a positive number"),
+    "unit": (_unit, "a number from 0 to 1"),
     "whole": (_whole(1), "a whole number from 1 on"),
     "natural": (_whole(0), "a whole number from 0 on"),
     "flag": (lambda value: isinstance(value, Literal) and isinstance(value.value, bool), "true or false"),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from dgmppl.ir.densities import Density, DiffusionChain, Unnormalized
 from dgmppl.ir.expressions import Apply, Call, Expression, Literal, Mapping, Name
-from dgmppl.ir.options import DIFFUSION_SCHEDULES, PREDICTIONS, SAMPLERS, WEIGHTINGS
+from dgmppl.ir.options import DIFFUSION_SCHEDULES, PREDICTIONS, SAMPLERS, VARIANCES, WEIGHTINGS
 from dgmppl.ir.types import KINDS, Support
 from dgmppl.passes.combinators import ERROR, as_support, check_keywords, component, lacks
 from dgmppl.passes.learned import as_number
@@ -101,7 +101,7 @@ def support_shapes(call: Call, scope: Scope, context: Context) -> dict[str, tupl
 
 
 def _diffusion(call: Call, scope: Scope, context: Context) -> Density:
-    check_keywords(call, ("schedule", "steps", "predict", "weighting", "drop"), scope)
+    check_keywords(call, ("schedule", "steps", "predict", "weighting", "drop", "variance"), scope)
     first = call.arguments[0] if call.arguments else None
     if not isinstance(first, Name):
         return lacks(call, "its denoiser", "Diffusion(denoiser, schedule=cosine(), steps=1000)", scope)
@@ -118,6 +118,7 @@ def _diffusion(call: Call, scope: Scope, context: Context) -> Density:
         predict=_word(call, "predict", "noise", tuple(PREDICTIONS), scope),
         weighting=_word(call, "weighting", "vlb", tuple(WEIGHTINGS), scope),
         drop=_probability(call.keyword("drop"), scope),
+        variance=_word(call, "variance", "posterior", tuple(VARIANCES), scope),
         span=call.span,
     )
 

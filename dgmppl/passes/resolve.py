@@ -41,6 +41,7 @@ def resolve(spec: Spec, schema: DataSchema, *, trust_code: bool = False) -> Prog
     declare(spec, scope)
     guide = spec.guide if isinstance(spec.guide, tuple) else ()
     scope.indexed = _indexed((*spec.model, *guide), scope)
+    scope.compared = frozenset(name for declaration in spec.critics for name in declaration.key.names)
     _declare_modules(spec, scope)
     _covariates(spec, scope)
     resolve_section("parameters", spec.parameters, scope)

@@ -30,6 +30,7 @@ class Scope:
         later: every declared name -> its section, whether or not it has been read yet.
         hoisted: learned parameters that stand inline in the guide.
         indexed: names declared with a time index, in model and guide: their lags may be read before they are defined.
+        compared: names that critics compare; samples of them may be rows of other data.
         trusted: `python(...)` may import code of the user's own.
     """
 
@@ -43,6 +44,7 @@ class Scope:
     later: dict[str, str] = field(default_factory=dict)
     hoisted: dict[str, Learned] = field(default_factory=dict)
     indexed: frozenset[str] = frozenset()
+    compared: frozenset[str] = frozenset()
     trusted: bool = False
 
     def visible(self, section: str) -> Mapping[str, Site]:

@@ -259,6 +259,8 @@ def _check_noise(density: Deterministic, section: str, own: tuple[str, ...], sco
     if _reads_noise(density.expression, scope, section):
         _check_not_invertible(density, own, scope)
         return
+    if _rows_of_other_data(density.expression, own, scope):
+        return
     scope.problems.add(
         "observed-not-random",
         f"{own[0]!r} is observed, and nothing random stands in {shown(density.expression)}",
@@ -266,6 +268,11 @@ def _check_noise(density: Deterministic, section: str, own: tuple[str, ...], sco
         expected="a distribution, or a function of a latent",
         fix=f"write `{own[0]}: Normal({shown(density.expression)[1:-1]}, sigma)`",
     )
+
+
+def _rows_of_other_data(expression: Expression, own: tuple[str, ...], scope: Scope) -> bool:
+    """Whether samples are made of another data set's rows, and a critic compares the two sets."""
+    return bool(scope.compared & set(own)) and bool(free_names(expression) & scope.columns.keys() - set(own))
 
 
 def _check_not_invertible(density: Deterministic, own: tuple[str, ...], scope: Scope) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -152,9 +153,9 @@ class Signatures:
                 return step
             assert step.conditioner is not None
             inputs = (event, *context, time_input(step.conditioner))
-            return replace(
-                step, conditioner=replace(step.conditioner, inputs=inputs, heads=(Head("out", event.shape, REAL),))
-            )
+            heads: tuple[Head, ...] = (Head("out", event.shape, REAL),)
+            _check_width(step, step.conditioner, heads, problems)
+            return replace(step, conditioner=replace(step.conditioner, inputs=inputs, heads=heads))
         if step.element is None:
             return step
         if step.kind == "coupling" and event.size < 2:
@@ -168,6 +169,9 @@ class Signatures:
             return step
         inputs, heads = conditioner_signature(step, event, context)
         causal = step.kind == "autoregressive"
+        network = step.conditioner if step.network is None else self.networks[step.network]
+        if network is not None:
+            _check_width(step, network, heads, problems)
         if step.network is not None:
             for head in heads:
                 self.fix(step.network, inputs, head, False, step.span, problems)
@@ -200,6 +204,22 @@ def conditioner_signature(
         Head(name, (moved,) if count is None else (moved, count), REAL) for name, count in raw_parameters(step.element)
     )
     return (TensorType((seen,), Dtype.REAL, REAL, event.plate), *context), heads
+
+
+def _check_width(step: Step, network: Network, heads: tuple[Head, ...], problems: Problems) -> None:
+    """Report an `out=` that differs from what the step takes."""
+    declared, taken = network.options.get("out"), sum(math.prod(head.shape) for head in heads)
+    sizes = declared if isinstance(declared, tuple) else (declared,)
+    if declared is not None and tuple(sizes) not in {(taken,), heads[0].shape if len(heads) == 1 else (taken,)}:
+        parts = ", ".join(f"{head.name} {show(head.shape)}" for head in heads)
+        problems.add(
+            "conditioner-width",
+            f"the network of `{step.kind}` has an output of its own, and the step takes another",
+            network.span or step.span,
+            expected=parts if len(heads) == 1 else f"{taken} numbers: {parts}",
+            found=f"out={declared if isinstance(declared, int) else list(sizes)}",
+            fix="leave `out=` out: the step knows what it takes",
+        )
 
 
 def _out_of_order(step: Step, event: TensorType) -> bool:

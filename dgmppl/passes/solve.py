@@ -7,13 +7,13 @@ takes the shape expected where it stands. Only then a distribution without `shap
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from dgmppl.ir.data import Column
 from dgmppl.ir.densities import Density, Deterministic, Implicit, Learned, MarkovChain, Pushforward, Unnormalized
 from dgmppl.ir.expressions import Expression, Index, Name, walk
 from dgmppl.ir.program import Program, Role, Site
-from dgmppl.ir.types import Dtype, Shape
+from dgmppl.ir.types import Dtype, Shape, TensorType
 from dgmppl.passes.lower_bounds import LowerBounds
 from dgmppl.passes.rhs import expressions
 from dgmppl.passes.slots import Frame, Slot, visit_slots
@@ -58,6 +58,8 @@ class Solution:
         for name, column in self.program.columns.items():
             self.set(name, column.shape)
             self._column_classes(name, column)
+        for inlined in self.program.runs:
+            self._trained(inlined.types)
         self._settle()
         while self._default_one() or self._adopt():
             self._settle()
@@ -184,6 +186,13 @@ class Solution:
             return False
         self.adopting = True
         return True
+
+    def _trained(self, types: Mapping[str, TensorType]) -> None:
+        """What came from a finished run has the shapes that it was trained with."""
+        for name, type_ in types.items():
+            self.set(name, type_.shape)
+            if type_.support.discrete and type_.support.states is not None:
+                self.classes.setdefault(name, type_.support.states)
 
     def _column_classes(self, name: str, column: Column) -> None:
         classes = column_classes(column)

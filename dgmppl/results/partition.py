@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from dgmppl.backend import Arrays, Executable
 from dgmppl.errors import RunError
 from dgmppl.ir.densities import Unnormalized
+from dgmppl.ir.emission.names import identifier
 from dgmppl.ir.expressions import Call
 from dgmppl.ir.option_calls import bind
 from dgmppl.ir.options import LOG_Z
 from dgmppl.ir.program import Program, Site
+from dgmppl.lowering.points import members
 from dgmppl.results.evaluation import chunks, log_mean_exp
 
 Array = NDArray[Any]
@@ -79,6 +81,9 @@ def log_normalizer(program: Program, executable: Executable, values: Arrays, sit
     call = program.evaluate.get("log_z")
     call = call if isinstance(call, Call) else Call("ais")
     options = bind(call, LOG_Z, "estimator of log Z")
+    if call.function != "ais" and len(together := members(program, declared)) > 1:
+        names = ", ".join(one.name for one in together)
+        raise RunError(f"log_z: {call.function}() takes one site, not the joint density of {names}; use ais()")
     match call.function:
         case "exact":
             return summed(executable, values, declared)
@@ -92,7 +97,7 @@ def log_normalizer(program: Program, executable: Executable, values: Arrays, sit
 
 def annealed(executable: Executable, values: Arrays, site: str, chains: int, seed: int = 0) -> LogZ:
     """Forward: log of the mean weight of chains that begin at the base; below log Z on average."""
-    log_weights = executable.call(f"anneal_{site}", values, {}, seed=seed, rows=chains)["log_weights"]
+    log_weights = executable.call(identifier(f"anneal_{site}"), values, {}, seed=seed, rows=chains)["log_weights"]
     return _estimate(site, np.asarray(log_weights, np.float64), "annealed", 1.0)
 
 
@@ -106,7 +111,7 @@ def annealed_backwards(executable: Executable, values: Arrays, site: str, draws:
         draws: exact draws of it, [chains, *event].
         seed: of the chains.
     """
-    result = executable.call(f"anneal_{site}_back", values, {site: draws}, seed=seed, rows=len(draws))
+    result = executable.call(identifier(f"anneal_{site}_back"), values, {site: draws}, seed=seed, rows=len(draws))
     return _estimate(site, np.asarray(result["log_weights"], np.float64), "annealed backwards", -1.0)
 
 
@@ -168,7 +173,7 @@ def _log_sum(executable: Executable, values: Arrays, site: str, points: Array, l
     for rows in parts:
         part = points[rows]
         full = np.concatenate([part, np.repeat(part[:1], length - len(part), 0)])
-        value = executable.call(f"unnormalized_{site}", values, {site: full}, rows=length)["value"]
+        value = executable.call(identifier(f"unnormalized_{site}"), values, {site: full}, rows=length)["value"]
         found.append(np.asarray(value, np.float64)[: len(part)] + log_weights[rows])
     return float(np.logaddexp.reduce(np.concatenate(found)))
 
@@ -186,7 +191,7 @@ def _refuse_context(program: Program, site: Site) -> None:
 def _refuse_unconfined(site: Site) -> None:
     density = site.density
     assert isinstance(density, Unnormalized)
-    if density.base is None and not site.typed.support.discrete:
+    if density.base is None and not site.typed.support.discrete and site.typed.support.kind != "unit":
         raise RunError(
             f"Z of {site.name} may be infinite: its support is unbounded and the energy has no base; "
             "write Energy(..., base=Normal(0, 1))"

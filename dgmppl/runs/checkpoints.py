@@ -27,6 +27,7 @@ _STATE = "@state."
 _DIGEST = "sha256"
 _NAME = re.compile(r"step-(\d+)\.safetensors")
 _KEPT = 2
+_AGAIN = "fix: fit the run's spec.yaml again with another --out, or read the parameters with safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,11 @@ def load(path: Path) -> Checkpoint:
         raise RunError(f"there is no checkpoint {path}") from error
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, MemoryError) as error:
         raise RunError(f"the checkpoint {path} is damaged: {error}") from error
-    if metadata.pop(_DIGEST, None) != digest(arrays, metadata):
+    written = metadata.pop(_DIGEST, None)
+    if written is None:
+        why = "it holds no SHA-256; either it is damaged, or an earlier version of dgmppl wrote it"
+        raise RunError(f"the checkpoint {path} cannot be trusted: {why}; {_AGAIN}")
+    if written != digest(arrays, metadata):
         raise RunError(f"the checkpoint {path} is damaged: its SHA-256 is not that of what was written")
     state = {name.removeprefix(_STATE): value for name, value in arrays.items() if name.startswith(_STATE)}
     parameters = {name: value for name, value in arrays.items() if not name.startswith(_STATE)}

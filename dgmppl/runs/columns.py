@@ -40,7 +40,10 @@ def from_json(data: Mapping[str, Any]) -> DataSchema:
         if not all(count is None or _is_count(count) for count in counts):
             raise ValueError("a number of rows is no count")
         return DataSchema({column.name: column for column in columns}, data["rows"], dict(data["split_rows"]))
-    except (KeyError, TypeError, ValueError, AttributeError, DgmpplError) as error:
+    except KeyError as error:
+        why = f"it lacks {error}; either it is damaged, or an earlier version of dgmppl wrote it"
+        raise RunError(f"columns.json of the run cannot be read: {why}; fix: fit the run's spec.yaml again") from error
+    except (TypeError, ValueError, AttributeError, DgmpplError) as error:
         raise RunError(f"columns.json of the run is damaged: {error!r}") from error
 
 

@@ -13,6 +13,8 @@ from scipy.special import logsumexp
 from dgmppl.compiler import compile_spec
 from tests.support import BACKENDS, both, noise_for, start
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 RNG = np.random.default_rng(0)
 Spec = dict[str, Any]
 

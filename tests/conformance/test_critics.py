@@ -140,6 +140,60 @@ def test_the_critic_carries_its_weights_directions_on(backend: str) -> None:
     assert all(np.array_equal(value, resumed.state()[name]) for name, value in whole.state().items())
 
 
+# ---- clamped weights -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_clamped_critics_go_on_bit_for_bit(backend: str) -> None:
+    """Every array of the critic is what one step of its optimizer gives, clamped; nothing else is touched."""
+    clip = {**SMALL, "objective": "adversarial(x, divergence=wasserstein, penalty=clip(0.05), critic_steps=2)"}
+    free = {**SMALL, "objective": "adversarial(x, divergence=pearson, critic_steps=2)"}
+    compiled, batch = compile_spec(clip, backend=backend), rows_of(compile_spec(clip), 32)
+    rows = np.random.default_rng(0).integers(0, 32, (6, 8))
+    whole, other = _trainer(compiled, batch), _trainer(compile_spec(free, backend=backend), batch)
+    whole.advance(rows[:3])
+    other.advance(rows[:3])
+    now, unbound = whole.parameters(), other.parameters()
+    assert all(np.abs(now[name]).max() <= 0.05 for name in now if name.startswith("judge"))
+    assert any(np.abs(now[name]).max() == 0.05 for name in now if name.startswith("judge"))
+    for values in (now, unbound):
+        assert max(np.abs(values[name]).max() for name in values if name.startswith("make")) > 0.05
+    assert max(np.abs(unbound[name]).max() for name in unbound if name.startswith("judge")) > 0.05
+    state = whole.state()
+    whole.advance(rows[3:])
+    resumed = _trainer(compiled, batch)
+    resumed.restore(state)
+    resumed.advance(rows[3:])
+    assert all(np.array_equal(value, resumed.state()[name]) for name, value in whole.state().items())
+
+
+def test_one_clamped_step_is_a_step_and_a_clamp() -> None:
+    """Plain descent by hand at the trainer's own noise, on both backends."""
+    clip = {**SMALL, "objective": "adversarial(x, divergence=wasserstein, penalty=clip(0.3))"}
+    for backend in BACKENDS:
+        compiled = compile_spec(clip, backend=backend)
+        batch, values = rows_of(compiled, 8), start(compiled)
+        trainer = _trainer(compiled, batch)
+        noise = trainer.noise("critic", 8)
+        trainer.advance(np.arange(8)[None])
+        _, slopes, _ = compiled.executable.loss("critic", values, batch, noise=noise, gradient=True)
+        for name, slope in slopes.items():
+            expected = np.clip(values[name] - 1e-2 * slope, -0.3, 0.3)
+            np.testing.assert_allclose(trainer.parameters()[name], expected, rtol=1e-12, atol=1e-15)
+
+
+def test_a_clamped_critic_is_said_to_estimate_no_wasserstein_distance() -> None:
+    said = explain({**SMALL, "objective": "adversarial(x, divergence=wasserstein, penalty=clip)"})
+    assert "a Wasserstein distance is not estimated" in said
+    assert "W₁" not in said
+    held = explain({**SMALL, "objective": "adversarial(x, divergence=wasserstein)"})
+    assert "an estimate, no bound, of W₁(p_data, p_model)" in held
+
+
+def explain(spec: Any) -> str:
+    return " ".join(compile_spec(spec).derivation.notes)
+
+
 # ---- training -------------------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,8 @@ from dgmppl.compiler import compile_spec
 from dgmppl.errors import UnsupportedError
 from tests.support import BACKENDS, both, noise_for, start
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 Spec = dict[str, Any]
 ROWS = 5
 
@@ -41,7 +43,7 @@ def results(declared: Spec, name: str, given: Any, particles: int | None = None)
     for backend in BACKENDS:
         executable = compiled[backend].executable
         if function.kind == "loss":
-            loss, gradients, _ = executable.loss("model", values, given, noise=noise, gradient=True)
+            loss, gradients, _ = executable.loss(name.removeprefix("loss_"), values, given, noise=noise, gradient=True)
             found[backend] = {"loss": loss, **gradients}
         else:
             arguments = {"noise": noise, "rows": ROWS, "particles": particles or 1}
@@ -68,6 +70,50 @@ def test_losses_and_bounds_agree_in_every_schedule(schedule: str, steps: str) ->
 @pytest.mark.parametrize("predict", ["noise", "data", "score"])
 def test_losses_agree_in_every_weighting_and_parameterization(weighting: str, predict: str) -> None:
     agree(results(spec(f"Diffusion(denoiser, c, predict={predict}, weighting={weighting})"), "loss_model", batch()))
+
+
+@pytest.mark.parametrize("options", ["schedule=learned(), steps=20, variance=learned", "steps=20, variance=beta"])
+def test_learned_schedules_and_variances_agree_in_chains(options: str) -> None:
+    """The bound is descended by all that is learned."""
+    declared = spec(f"Diffusion(denoiser, c, {options})")
+    found = results(declared, "loss_model", batch())
+    agree(found)
+    assert all(np.abs(value).max() > 0 for value in found["pyro"].values())
+    learned = {"x.log_snr.last", "x.log_snr.span", "x.log_snr.shares", "x.errors"}
+    assert learned & set(found["pyro"]) == (learned if "learned" in options else set())
+    agree(results(declared, "elbo", batch(), particles=4))
+    agree(results(declared, "sample", {"c": batch()["c"]}))
+
+
+def test_a_learned_schedule_in_continuous_time_has_a_player_of_its_own() -> None:
+    """The bound moves the ends, its square what lies between; the square is that of the same estimates."""
+    declared = spec("Diffusion(denoiser, c, schedule=learned())", evaluate={"sampler": "heun(steps=6)"})
+    model, schedule = (results(declared, f"loss_{player}", batch()) for player in ("model", "schedule"))
+    agree(model)
+    agree(schedule)
+    assert set(schedule["pyro"]) == {"loss", "x.log_snr.shares"}
+    assert {"x.log_snr.last", "x.log_snr.span"} < set(model["pyro"])
+    assert "x.log_snr.shares" not in model["pyro"]
+    assert all(np.abs(value).max() > 0 for found in (model, schedule) for value in found["pyro"].values())
+    agree(results(declared, "elbo", batch(), particles=2))
+    agree(results(declared, "sample", {"c": batch()["c"]}))
+    assert schedule["pyro"]["loss"] >= model["pyro"]["loss"] ** 2
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_unet_denoises_images_and_stands_alone(backend: str) -> None:
+    declared = spec("Diffusion(denoiser, c, steps=12, predict=velocity)")
+    declared["data"]["x"] = {"shape": [4, 6], "support": "real"}
+    declared["networks"] = {"denoiser": "unet([4, 6], groups=2, heads=2, time=embedding(4))"}
+    given, numbers = {"c": batch()["c"], "x": np.random.default_rng(6).standard_normal((ROWS, 4, 6))}, []
+    for name, standalone in ((backend, False), (backend, True), (BACKENDS[0], False)):
+        compiled = compile_spec(declared, backend=name, standalone=standalone)
+        function = compiled.module.function("elbo")
+        assert function is not None
+        noise = noise_for(function, ROWS, 2)
+        numbers.append(compiled.executable.call("elbo", start(compiled), given, noise=noise, particles=2)["value"])
+    np.testing.assert_array_equal(numbers[0], numbers[1])
+    np.testing.assert_allclose(numbers[0], numbers[2], rtol=1e-9)
 
 
 SAMPLERS = (
@@ -124,6 +170,18 @@ def test_a_diffusion_is_the_prior_of_a_latent() -> None:
     assert {"elbo", "encode", "decode", "sample"} <= names
 
 
+def test_the_schedule_of_a_prior_is_learned_with_encoder_and_decoder() -> None:
+    """Its player descends the square of the whole bound's estimate."""
+    model = {**PRIOR["model"], "z": "Diffusion(denoiser, schedule=learned(), predict=velocity, shape=2)"}
+    given = {"x": np.random.default_rng(5).standard_normal((ROWS, 4))}
+    found = {player: results({**PRIOR, "model": model}, f"loss_{player}", given) for player in ("model", "schedule")}
+    for player, numbers in found.items():
+        agree(numbers)
+        assert ("z.log_snr.shares" in numbers["pyro"]) == (player == "schedule")
+    assert np.abs(found["schedule"]["pyro"]["z.log_snr.shares"]).max() > 0
+    assert found["schedule"]["pyro"]["loss"] >= found["model"]["pyro"]["loss"] ** 2
+
+
 def test_dropped_conditions_become_a_learned_null_that_guidance_reads() -> None:
     """Half of the rows train the null; only losses drop; guided draws need what training dropped."""
     density = "Diffusion(denoiser, c, schedule=sigmoid(), steps=12, drop=0.5, weighting=simple)"
@@ -149,9 +207,10 @@ def test_a_sampler_of_energies_is_refused() -> None:
         compile_spec(spec("Diffusion(denoiser)", evaluate={"sampler": "langevin()"})).module  # noqa: B018
 
 
+@pytest.mark.parametrize("options", ["schedule=edm()", "schedule=learned(), variance=learned"])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_standalone_text_needs_no_dgmppl_and_gives_the_same_numbers(backend: str) -> None:
-    declared = spec("Diffusion(denoiser, c, schedule=edm(), steps=12)", evaluate={"sampler": "heun(steps=5)"})
+def test_standalone_text_needs_no_dgmppl_and_gives_the_same_numbers(backend: str, options: str) -> None:
+    declared = spec(f"Diffusion(denoiser, c, {options}, steps=12)", evaluate={"sampler": "heun(steps=5)"})
     numbers = []
     for standalone in (False, True):
         compiled = compile_spec(declared, backend=backend, standalone=standalone)

@@ -15,15 +15,20 @@ from dgmppl.compiler import compile_spec
 from dgmppl.ir.kernel import Return, ReturnLoss, Var
 from dgmppl.objectives.divergences import F_DIVERGENCES, alpha_divergence, f_divergence
 from tests.games import DIVERGENCES, SMALL, Spec, losses, noise_of, rows_of
+from tests.generators import GENERATORS, divergence_of
 from tests.support import start
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @cache
 def _dual(text: str, kind: str) -> Any:
     """The dual of a divergence, one number per row, on Pyro: (values, batch, noise) -> [B]."""
-    spec = {**(GAUSSIANS if kind == "gaussians" else CATEGORICALS), "critics": {"x": _CRITICS[kind][text]}}
-    penalty = ", penalty=r1(1)" if text == "wasserstein" else ""
-    compiled = compile_spec({**spec, "objective": f"adversarial(x, divergence={text}{penalty})"}, backend="pyro")
+    critic = _CRITICS[kind].get(text, _RATIO[kind])
+    spec = {**(GAUSSIANS if kind == "gaussians" else CATEGORICALS), "critics": {"x": critic}}
+    rest = ", penalty=r1(1)" if text == "wasserstein" else ""
+    rest += ", fake=score_function" if kind == "categoricals" else ""
+    compiled = compile_spec({**spec, "objective": f"adversarial(x, divergence={text}{rest})"}, backend="pyro")
     loss = compiled.module.function("loss_critic")
     assert loss is not None
     kept = tuple(one for one in loss.body if not isinstance(one, ReturnLoss))
@@ -48,6 +53,10 @@ _OPTIMA = {
 _CRITICS = {kind: {name: text.format(r=ratio) for name, text in _OPTIMA.items()} for kind, ratio in _RATIO.items()}
 _CRITICS["gaussians"]["wasserstein"] = "a[1] * x"
 
+# Generators of a spec's own; their critics give log p/q.
+DECLARED = tuple(f"f({text})" for text in GENERATORS)
+PLAYED = (*(one for one in DIVERGENCES if one != "wasserstein"), *DECLARED)
+
 GAUSSIANS: Spec = {
     "dgmppl": 1,
     "name": "gaussians",
@@ -71,6 +80,8 @@ def truth(name: str, p: Any, q: Any, weights: Any = 1.0) -> float:
             return float(np.sum(weights * (p - q) ** 2 / (p + q)) / 2.0)
         case "hinge":
             return float(np.sum(weights * np.abs(p - q)))
+        case _ if name in DECLARED:
+            return f_divergence(divergence_of(name[2:-1])[0], weights * p, weights * q)
         case _ if name.startswith("alpha"):
             return f_divergence(alpha_divergence(float(name[6:-1])), weights * p, weights * q)
         case _:
@@ -78,10 +89,12 @@ def truth(name: str, p: Any, q: Any, weights: Any = 1.0) -> float:
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.3])
-@pytest.mark.parametrize("divergence", [one for one in DIVERGENCES if one != "wasserstein"])
+@pytest.mark.parametrize("divergence", PLAYED)
 def test_the_optimal_critic_gives_the_divergence_of_two_gaussians(divergence: str, scale: float) -> None:
     if scale != 1.0 and divergence in {"total_variation", "hinge"}:
         pytest.skip("a kink off the grid's cell boundaries: the quadrature is not accurate to 1e-6 there")
+    if scale != 1.0 and divergence == "f(square(1 - u) / u)":
+        pytest.skip("q^2 / p falls as exp(-0.09 x^2): the grid ends too early")
     p, q = stats.norm(0.5, 1.0), stats.norm(-0.5, scale)
     # log p - log q = r(x); the quadrature's cells are such that x = 0, the kink at equal scales, is a boundary.
     ratio = np.array([np.log(scale) - 0.125 + 0.125 / scale**2, 0.5 + 0.5 / scale**2, 0.5 / scale**2 - 0.5])
@@ -100,7 +113,7 @@ def test_the_kantorovich_dual_of_two_shifted_gaussians_is_their_distance() -> No
     assert found == pytest.approx(1.2, abs=1e-12)
 
 
-@pytest.mark.parametrize("divergence", [one for one in DIVERGENCES if one != "wasserstein"])
+@pytest.mark.parametrize("divergence", PLAYED)
 def test_the_optimal_critic_gives_the_divergence_of_two_categories(divergence: str) -> None:
     p, q = np.array([0.2, 0.5, 0.3]), np.array([0.6, 0.1, 0.3 + 1e-12])
     q = q / q.sum()

@@ -21,6 +21,8 @@ from dgmppl_pyro.emit import emit as emit_pyro
 from tests.kernels import load, mixture, vae
 from tests.support import BACKENDS, SPECS, noise_for, start
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 ROWS = 20
 
 

@@ -1,93 +1,51 @@
-"""Energy-based models end to end: equal on both backends, and against closed forms on Gaussians and small machines."""
+"""Energy-based models end to end: equal on both backends, and against closed forms on small machines and priors."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy import optimize
 
 from dgmppl.backend import Device
-from dgmppl.compiler import Compilation, compile_spec
-from dgmppl.errors import RunError, UnsupportedError
-from dgmppl.results.partition import annealed, annealed_backwards, integrated, log_normalizer, summed
+from dgmppl.compiler import compile_spec
+from dgmppl.errors import UnsupportedError
+from tests.energies import (
+    ROWS,
+    binary_pair,
+    bits,
+    bounded,
+    conditional_on_noise,
+    joint,
+    known_density,
+    latent,
+    lattice,
+    machine,
+    pair,
+    real,
+    rows_of,
+    spec,
+    with_noise,
+)
 from tests.support import BACKENDS, both, library_log_density, noise_for, start
-
-ROWS = 6
-
-
-def spec(model: dict[str, Any], **sections: Any) -> dict[str, Any]:
-    return {"dgmppl": 1, "name": "energy", "model": model, **sections}
-
-
-def real(objective: str | None = None, **sections: Any) -> dict[str, Any]:
-    """A network's energy over pairs of reals."""
-    given = {} if objective is None else {"objective": objective}
-    return spec(
-        {"x": "Energy(potential, base=Normal(0, 2))"},
-        data={"x": {"shape": [2], "support": "real"}},
-        networks={"potential": "mlp([5], activation=softplus)"},
-        evaluate={"log_z": "ais(temperatures=9, chains=64)"},
-        **given,
-        **sections,
-    )
-
-
-def machine(objective: str, visible: int = 4, hidden: int = 3, states: str = "binary") -> dict[str, Any]:
-    """A restricted Boltzmann machine."""
-    units = {"binary": "binary({})"}.get(states, states)
-    support = f"{{v: {states if states != 'binary' else 'binary'}, h: {units.format(hidden)}}}"
-    energy = f"Energy(-(dot(b, v) + dot(c, h) + dot(v, W @ h)), support={support})"
-    return spec(
-        {"(v, h)": energy},
-        data={"v": {"shape": [visible], "support": "binary"}},
-        parameters={
-            "W": f"learned(normal({visible}, {hidden}, scale=0.5))",
-            "b": f"learned(zeros({visible}))",
-            "c": f"learned(zeros({hidden}))",
-        },
-        objective=objective,
-        evaluate={"log_z": "ais(temperatures=9, chains=64)"},
-    )
-
-
-def lattice(objective: str) -> dict[str, Any]:
-    """A quadratic energy over thirteen units of three values."""
-    return spec(
-        {"x": "Energy(-(dot(b, x) + dot(x, J @ x)))"},
-        data={"x": {"shape": [13], "support": "integer(3)"}},
-        parameters={"J": "learned(normal(13, 13, scale=0.2))", "b": "learned(zeros(13))"},
-        objective=objective,
-    )
-
-
-def with_noise(ratio: int = 1) -> dict[str, Any]:
-    return {
-        **real(f"noise_contrastive(noise=noise, ratio={ratio})"),
-        "bijectors": {"cover": ["affine()"]},
-        "model": {"u": "Normal(0, 2, shape=2)", "noise": "cover(u)", "x": "Energy(potential, base=Normal(0, 2))"},
-    }
-
-
-def latent(prior: str, networks: dict[str, str] | None = None, **sections: Any) -> dict[str, Any]:
-    return spec(
-        {"z": prior, "x": "Normal(**decoder(z))"},
-        data={"x": {"shape": [3], "support": "real"}},
-        networks={"encoder": "mlp([4])", "decoder": "mlp([4])", **(networks or {})},
-        guide={"z": "Normal(**encoder(x))"},
-        **sections,
-    )
-
 
 SPECS: dict[str, dict[str, Any]] = {
     "denoising": real(),
+    "denoising at a falling noise": real("denoising_score_matching(sigma=linear(1, 0.1, steps=9))"),
+    "denoising at three noises": real("denoising_score_matching(sigma=1, levels=3)"),
+    "denoising at two noises": real("denoising_score_matching(sigma=1, smallest=0.3, levels=2, power=1)"),
+    "conditional on the noise": conditional_on_noise("denoising_score_matching(sigma=2, levels=5, level=tau)"),
+    "explicit": known_density(),
     "sliced": real("sliced_score_matching()"),
     "sliced by three": real("sliced_score_matching(projections=3)"),
     "implicit": real("implicit_score_matching()"),
     "langevin": real("contrastive_divergence(steps=4, step_size=0.05, sampler=langevin(clip=1.5))"),
+    # Chains that all begin anew, so that they do not depend on where the backends' own random numbers began.
+    "persistent": real("contrastive_divergence(steps=2, step_size=0.05, persistent=True, reinit=1)"),
+    "from a buffer": real(
+        "contrastive_divergence(steps=2, step_size=0.05, buffer=20, reinit=1)", train={"batch_size": ROWS}
+    ),
     "mala": real("contrastive_divergence(steps=4, sampler=mala(step_size=0.3))"),
     "hmc": real("contrastive_divergence(steps=3, sampler=hmc(step_size=0.3, leapfrog=3))"),
     "noise contrastive": with_noise(),
@@ -96,17 +54,16 @@ SPECS: dict[str, dict[str, Any]] = {
     "machine by gradients": machine("contrastive_divergence(steps=3, sampler=gibbs_with_gradients())", visible=14),
     "lattice by sweeps": lattice("contrastive_divergence(steps=2, sampler=gibbs())"),
     "lattice by gradients": lattice("contrastive_divergence(steps=3)"),
+    "joint, denoising": pair(),
+    "joint, sliced": pair("sliced_score_matching(projections=2)"),
+    "joint, implicit": pair("implicit_score_matching()"),
+    "joint, hmc": pair("contrastive_divergence(steps=2, sampler=hmc(step_size=0.3, leapfrog=2))"),
+    "joint, discrete": binary_pair("contrastive_divergence(steps=2)", 12),
+    "positive": bounded("positive", "LogNormal(0.2, 1.3)"),
+    "positive, by chains": bounded("positive", "LogNormal(0.2, 1.3)", "contrastive_divergence(steps=2)"),
+    "unit": bounded("unit", None),
     "latent": latent("Energy(tilt, base=Normal(0, 1), shape=2)", {"tilt": "mlp([4], activation=tanh)"}),
 }
-
-
-def rows_of(compiled: Compilation, rows: int, seed: int = 1) -> dict[str, np.ndarray]:
-    generator, batch = np.random.default_rng(seed), {}
-    for name, column in compiled.program.columns.items():
-        states = column.support.states if column.support is not None else None
-        shape = (rows, *column.shape)
-        batch[name] = generator.normal(size=shape) if states is None else generator.integers(states, size=shape)
-    return batch
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -148,110 +105,7 @@ def test_the_librarys_model_has_the_density_up_to_log_z(backend: str) -> None:
     assert found == pytest.approx(expected, rel=1e-10)
 
 
-# ---- Gaussian data: closed forms ------------------------------------------------------------------------------------
-
-SMOOTHING = 0.4
-
-
-def quadratic(objective: str) -> Compilation:
-    """E(x) = x^T P x / 2 with a free matrix P."""
-    return compile_spec(
-        spec(
-            {"x": "Energy(0.5 * dot(x, P @ x))"},
-            data={"x": {"shape": [2], "support": "real"}},
-            parameters={"P": "learned(normal(2, 2))"},
-            objective=objective,
-        )
-    )
-
-
-def design(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Data, each point four times, with noise whose mean is 0 and whose covariance is I within every four."""
-    generator = np.random.default_rng(seed)
-    x = generator.multivariate_normal(np.zeros(2), [[1.0, 0.5], [0.5, 0.8]], size=rows)
-    directions = math.sqrt(2.0) * np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
-    return np.repeat(x, 4, axis=0), np.tile(directions, (rows, 1))
-
-
-def slope(compiled: Compilation, precision: np.ndarray, x: np.ndarray, noise: dict[str, np.ndarray]) -> np.ndarray:
-    return compiled.executable.loss("model", {"P": precision}, {"x": x}, noise=noise, gradient=True)[1]["P"]
-
-
-def second_moment(x: np.ndarray) -> np.ndarray:
-    return x.T @ x / len(x)
-
-
-@pytest.mark.parametrize("kind", ["implicit", "sliced"])
-def test_implicit_and_sliced_score_matching_recover_the_precision(kind: str) -> None:
-    x, _ = design(25)
-    compiled = quadratic(f"{kind}_score_matching({'projections=2' if kind == 'sliced' else ''})")
-    unit = np.broadcast_to(math.sqrt(2.0) * np.eye(2), (len(x), 2, 2))
-    noise = {"x.direction": unit} if kind == "sliced" else {}
-    precision = np.linalg.inv(second_moment(x))
-    np.testing.assert_allclose(slope(compiled, precision, x, noise), 0.0, atol=1e-12)
-    assert np.abs(slope(compiled, precision + 0.1 * np.eye(2), x, noise)).max() > 1e-3
-    value = compiled.executable.loss("model", {"P": precision}, {"x": x}, noise=noise)[0]
-    assert value == pytest.approx(-0.5 * np.trace(precision), rel=1e-10)
-
-
-def test_denoising_score_matching_recovers_the_precision_of_the_smoothed_data() -> None:
-    x, eps = design(25)
-    compiled = quadratic(f"denoising_score_matching(sigma={SMOOTHING})")
-    precision = np.linalg.inv(second_moment(x) + SMOOTHING**2 * np.eye(2))
-    np.testing.assert_allclose(slope(compiled, precision, x, {"x.smoothing": eps}), 0.0, atol=1e-12)
-    assert np.abs(slope(compiled, np.linalg.inv(second_moment(x)), x, {"x.smoothing": eps})).max() > 1e-3
-
-
-def test_denoising_has_the_gradient_of_score_matching_on_the_smoothed_data() -> None:
-    x, eps = design(25)
-    precision = np.array([[1.3, 0.2], [0.4, 0.7]])
-    denoising = slope(quadratic(f"denoising_score_matching(sigma={SMOOTHING})"), precision, x, {"x.smoothing": eps})
-    implicit = slope(quadratic("implicit_score_matching()"), precision, x + SMOOTHING * eps, {})
-    np.testing.assert_allclose(denoising, implicit, rtol=1e-10, atol=1e-12)
-
-
-def test_noise_contrast_recovers_the_log_normalizer_of_a_gaussian() -> None:
-    compiled = compile_spec(
-        spec(
-            {"noise": "Normal(0, 1.5, shape=1)", "x": "Energy(0.5 * a * sum(square(x)))"},
-            data={"x": {"shape": [1], "support": "real"}},
-            parameters={"a": "learned(positive())"},
-            objective="noise_contrastive(noise=noise)",
-        )
-    )
-    found = []
-    for seed in range(12):
-        generator = np.random.default_rng(seed)
-        x, noise = generator.standard_normal((1500, 1)), {"noise@noise": generator.standard_normal((1500, 1))}
-
-        def loss(
-            point: np.ndarray, x: np.ndarray = x, noise: dict[str, np.ndarray] = noise
-        ) -> tuple[float, np.ndarray]:
-            raw, constant = point
-            values = {"a": np.array(np.log1p(np.exp(raw))), "log_normalizer.x": np.array(constant)}
-            value, slopes, _ = compiled.executable.loss("model", values, {"x": x}, noise=noise, gradient=True)
-            # The gradient is by the unconstrained array; a numerical one is taken for a, so that no bijection matters.
-            shift = 1e-6
-            moved = {**values, "a": np.array(np.log1p(np.exp(raw + shift)))}
-            higher = compiled.executable.loss("model", moved, {"x": x}, noise=noise)[0]
-            return value, np.array([(higher - value) / shift, slopes["log_normalizer.x"]])
-
-        found.append(optimize.minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B").x[1])
-    error = np.std(found, ddof=1) / math.sqrt(len(found))
-    assert abs(np.mean(found) - 0.5 * math.log(2.0 * math.pi)) < 3 * error
-    assert error < 0.05
-
-
 # ---- machines with few units ----------------------------------------------------------------------------------------
-
-
-def bits(count: int) -> np.ndarray:
-    return np.array(list(itertools.product(range(2), repeat=count)), float)
-
-
-def joint(values: dict[str, np.ndarray], v: np.ndarray, h: np.ndarray) -> np.ndarray:
-    """log p~(v, h) of every pair, [.., V, H]."""
-    return (v @ values["b"])[:, None] + (h @ values["c"])[None] + v @ values["W"] @ h.T
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -264,6 +118,16 @@ def test_a_small_machine_is_normalized_by_summation(backend: str) -> None:
     energies = joint(values, states, bits(3))
     expected = np.logaddexp.reduce(energies, 1) - np.logaddexp.reduce(energies, None)
     np.testing.assert_allclose(log_p, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_joint_energy_of_data_is_normalized_over_all_of_its_sites(backend: str) -> None:
+    compiled = compile_spec(binary_pair("mle()", 3), backend=backend)
+    values, states = start(compiled, jitter=0.4), bits(5).astype(int)
+    batch = {"a": states[:, :3], "b": states[:, 3:]}
+    log_p = compiled.executable.call("log_prob", values, batch)["value"]
+    energies = np.einsum("ni,ij,nj->n", batch["a"], values["W"], batch["b"])
+    np.testing.assert_allclose(log_p, energies - np.logaddexp.reduce(energies), rtol=1e-10)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -342,9 +206,11 @@ def test_the_energys_gradient_is_contrastive() -> None:
 # ---- chains in the run's state --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kept", [None, 11])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_persistent_chains_go_on_between_steps_and_after_a_restart(backend: str) -> None:
-    objective = "contrastive_divergence(steps=3, step_size=0.05, persistent=True)"
+def test_persistent_chains_go_on_between_steps_and_after_a_restart(backend: str, kept: int | None) -> None:
+    which = "persistent=True" if kept is None else f"buffer={kept}, reinit=0.2"
+    objective = f"contrastive_divergence(steps=3, step_size=0.05, {which})"
     compiled = compile_spec(real(objective, train={"batch_size": ROWS}), backend=backend)
     values = {name: value.astype(np.float32) for name, value in start(compiled).items()}
     data = {"x": rows_of(compiled, 4 * ROWS)["x"].astype(np.float32)}
@@ -356,7 +222,7 @@ def test_persistent_chains_go_on_between_steps_and_after_a_restart(backend: str)
 
     whole, first, second = trainer(), trainer(), trainer()
     before = {name: value.copy() for name, value in whole.state().items() if name.endswith("x.chain")}
-    assert [value.shape for value in before.values()] == [(ROWS, 2)]
+    assert [value.shape for value in before.values()] == [(kept or ROWS, 2)]
     whole.advance(lines)
     first.advance(lines[:2])
     second.restore(first.state())
@@ -392,116 +258,3 @@ def test_what_no_chain_can_do_is_refused_with_its_line(model: dict[str, str], ob
     )
     with pytest.raises(UnsupportedError, match=what):
         compile_spec(declared).module  # noqa: B018
-
-
-# ---- log Z -----------------------------------------------------------------------------------------------------------
-
-TILT = np.array([[2.0, 0.3], [0.3, 1.0]])
-
-
-def tilted(log_z: str) -> Compilation:
-    """N(0, 4 I) exp(-x^T P x / 2)."""
-    return compile_spec(
-        spec(
-            {"x": "Energy(0.5 * dot(x, P @ x), base=Normal(0, 2))"},
-            data={"x": {"shape": [2], "support": "real"}},
-            parameters={"P": "learned(normal(2, 2))"},
-            objective="implicit_score_matching()",
-            evaluate={"log_z": log_z},
-        )
-    )
-
-
-def two_wells(log_z: str) -> Compilation:
-    """N(x; 0, 1) (exp(c . x - c^2 / 2) + exp(-c . x - c^2 / 2)) / 2, whose Z is 1."""
-    return compile_spec(
-        spec(
-            {"x": "Energy(-(logsumexp(stack(dot(c, x), -dot(c, x))) - 0.5 * dot(c, c) - log(2)), base=Normal(0, 1))"},
-            data={"x": {"shape": [2], "support": "real"}},
-            parameters={"c": "learned(normal(2))"},
-            objective="implicit_score_matching()",
-            evaluate={"log_z": log_z},
-        )
-    )
-
-
-Known = tuple[Compilation, dict[str, np.ndarray], str, float, Any]
-
-
-def known(model: str, temperatures: int) -> Known:
-    """A model with its parameters, its site, log Z, and a function (generator, n) -> exact draws."""
-    ais = f"ais(temperatures={temperatures}, chains=64)"
-    if model == "gaussian":
-        precision = TILT + np.eye(2) / 4.0
-        exact = -0.5 * math.log(16.0 * np.linalg.det(precision))
-        covariance = np.linalg.inv(precision)
-        return tilted(ais), {"P": TILT}, "x", exact, lambda g, n: g.multivariate_normal([0.0, 0.0], covariance, n)
-    if model == "two wells":
-        c = np.array([1.5, 0.5])
-        return (
-            two_wells(ais),
-            {"c": c},
-            "x",
-            0.0,
-            lambda g, n: g.choice([-1.0, 1.0], size=(n, 1)) * c + g.standard_normal((n, 2)),
-        )
-    compiled = compile_spec(
-        {**machine("contrastive_divergence(steps=1, sampler=gibbs())", 14, 6), "evaluate": {"log_z": ais}}
-    )
-    values = {**start(compiled, jitter=0.0), "W": np.random.default_rng(3).normal(size=(14, 6)) * 0.5}
-    energies = joint(values, bits(14), bits(6))
-    weights = np.logaddexp.reduce(energies, 1)
-    exact = float(np.logaddexp.reduce(weights))
-    return compiled, values, "v", exact, lambda g, n: bits(14)[g.choice(2**14, size=n, p=np.exp(weights - exact))]
-
-
-@pytest.mark.parametrize("model", ["gaussian", "two wells", "machine"])
-def test_annealing_brackets_a_known_log_normalizer(model: str) -> None:
-    compiled, values, site, exact, draws = known(model, temperatures=100)
-    runs = 100
-    forward = [annealed(compiled.executable, values, site, 64, seed) for seed in range(runs)]
-    generator = np.random.default_rng(0)
-    reverse = [
-        annealed_backwards(compiled.executable, values, site, draws(generator, 64), seed) for seed in range(runs)
-    ]
-    ratios = np.exp([one.value - exact for one in forward])
-    assert abs(ratios.mean() - 1.0) < 3 * ratios.std(ddof=1) / math.sqrt(runs)
-    for found, side in ((forward, 1.0), (reverse, -1.0)):
-        off = side * (np.array([one.value for one in found]) - exact)
-        assert off.mean() < 3 * off.std(ddof=1) / math.sqrt(runs)
-        errors = np.array([one.standard_error for one in found])
-        assert (np.abs(off) < 3 * errors).sum() >= 95
-        assert np.median(errors) <= 0.1
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_quadrature_and_summation_are_exact(backend: str) -> None:
-    compiled, values, site, exact, _ = known("gaussian", 1)
-    compiled = compile_spec(compiled.spec, backend=backend)
-    found = integrated(compiled.executable, values, compiled.program.by_name[site], 200)
-    assert found.value == pytest.approx(exact, abs=1e-10)
-    compiled, values, site, exact, _ = known("machine", 1)
-    compiled = compile_spec(compiled.spec, backend=backend)
-    assert summed(compiled.executable, values, compiled.program.by_name[site]).value == pytest.approx(exact, abs=1e-10)
-
-
-def test_a_score_is_normalized_with_an_error_bar_and_said_to_be_an_estimate() -> None:
-    import dgmppl as dg
-
-    x = np.random.default_rng(0).standard_normal((50, 2))
-    program = dg.compile(tilted("ais(temperatures=100, chains=256)").spec, bindings={"x": x})
-    score = program.at({"P": TILT}).score(x)
-    precision = TILT + np.eye(2) / 4.0
-    exact = 0.5 * np.log(np.linalg.det(precision)) - math.log(2 * math.pi) - 0.5 * ((x @ precision) * x).sum(1)
-    assert score.status == "estimate"
-    assert score.log_z_error is not None
-    assert 0.0 < score.log_z_error < 0.1
-    off = score.values - exact
-    np.testing.assert_allclose(off, off[0], atol=1e-9)
-    assert abs(off[0]) < 4 * score.log_z_error
-
-
-def test_a_log_normalizer_that_may_be_infinite_is_refused() -> None:
-    compiled = quadratic("implicit_score_matching()")
-    with pytest.raises(RunError, match="may be infinite"):
-        log_normalizer(compiled.program, compiled.executable, {"P": TILT}, "x")

@@ -26,6 +26,8 @@ from dgmppl.ir.networks.causal import visiting_order
 from tests.networks import jax_network, torch_network
 from tests.support import BACKENDS, Values, both, noise_for, start
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 Array = NDArray[Any]
 Spec = dict[str, Any]
 backends = pytest.mark.parametrize("backend", BACKENDS)

@@ -14,6 +14,8 @@ from dgmppl.errors import UnsupportedError
 from tests.games import DIVERGENCES, SMALL, VAE, linear, losses, noise_of, rows_of
 from tests.support import BACKENDS, SPECS, both, start
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 GAMES = ("gan", "wgan_gp", "f_gan", "conditional_gan", "vae_gan", "aae", "avb", "bigan")
 
 
@@ -208,17 +210,6 @@ def test_reconstructions_stand_for_samples_where_they_are_asked_for() -> None:
 
 
 # ---- what is refused ------------------------------------------------------------------------------------------------
-
-
-def test_score_function_fakes_are_refused_with_their_line() -> None:
-    spec = {
-        **SMALL,
-        "data": {"x": {"shape": [2], "support": "binary"}},
-        "model": {"z": "Normal(0, 1, shape=3)", "x": "Bernoulli(logits=make(z))"},
-        "objective": "adversarial(x, fake=score_function)",
-    }
-    with pytest.raises(UnsupportedError, match="score_function gradients through samples of 'x'"):
-        _ = compile_spec(spec).module
 
 
 def test_a_critic_s_context_has_to_be_data() -> None:

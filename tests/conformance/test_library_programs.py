@@ -27,6 +27,8 @@ from dgmppl.data import load
 from tests.conformance.libraries import nothing, tensors
 from tests.support import BACKENDS, SPECS, start
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 ROWS, WIDTH = 12, 5
 
 

@@ -8,6 +8,8 @@ import pytest
 from tests.conformance.composites import draw
 from tests.support import both, library_log_density, noise_for, start
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SEEDS = range(40)
 PARTICLES = 3
 

@@ -23,6 +23,8 @@ from dgmppl_pyro import densities as torch_densities
 from dgmppl_pyro import draws as torch_draws
 from dgmppl_pyro import operations as torch_operations
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 TOLERANCE = 1e-9
 
 

@@ -26,12 +26,14 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 ACCEPT = os.environ.get("DGMPPL_ACCEPT") == "1"
 
 # Codes that no spec can show by itself, and the test that shows them: a missing library, trusted code that cannot be
-# imported, a Python object in place of a spec, a refusal of the lowering.
+# imported, a Python object in place of a spec, a finished run of another model, a refusal of the lowering.
 ELSEWHERE = {
     "data-library": "tests/unit/test_data_files.py",
     "network-import": "tests/laws/test_networks.py",
     "not-lowered": "tests/unit/test_lowering.py",
     "python-value": "tests/unit/test_spec_builder.py",
+    "run-mismatch": "tests/workflow/test_trained.py",
+    "samples-collapsed": "tests/workflow/test_likeness.py",
 }
 MOST_SPECS = 5
 

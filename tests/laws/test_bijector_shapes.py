@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import torch
 import dgmppl_numpyro.bijectors as jax_bijectors
 import dgmppl_pyro.bijectors as torch_bijectors
 from dgmppl.ir.bijectors import ordering
+from dgmppl_pyro.bijectors import splines
 from tests.bijector_laws import (
     EPS,
     INSTANCES,
@@ -152,6 +154,18 @@ def test_tails_of_a_spline_are_the_identity() -> None:
     near, _ = mapped(made.torch, np.full((1, SIZE), 0.5), "pyro")
     assert np.abs(near - 0.5).max() > 1e-2
     assert np.isfinite(log_det).all()
+
+
+@pytest.mark.parametrize("written", [splines.spline, splines.inverse_spline])
+@pytest.mark.parametrize("shapes", [((5, 2), (5, 2)), ((5, 2), (2,)), ((2,), (5, 2))])
+def test_the_written_derivatives_of_splines(written: Any, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    """First ones written out, second ones recorded; values inside and outside of the square, parameters shared."""
+    generator = torch.Generator().manual_seed(3)
+    normal = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    leaves = (3 * normal(*shapes[0]), *(normal(*shapes[1], count) for count in (4, 4, 3)))
+    mapped = lambda *leaves: written(*leaves, 3.0)  # noqa: E731
+    assert torch.autograd.gradcheck(mapped, [leaf.requires_grad_() for leaf in leaves])
+    assert torch.autograd.gradgradcheck(mapped, leaves)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

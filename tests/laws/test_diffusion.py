@@ -1,7 +1,4 @@
-"""Diffusions of Gaussian data, whose denoiser is known: bounds, flows and samplers against closed forms.
-
-Data N(m, v) in each element: x_t ~ N(alpha m, alpha^2 v + sigma^2), and E[x | x_t] is linear in x_t.
-"""
+"""Diffusions of Gaussian data, whose denoiser is known: bounds, flows and samplers against closed forms."""
 
 from __future__ import annotations
 
@@ -10,76 +7,35 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from scipy import stats
 
 from dgmppl.ir import schedules
 from dgmppl.ir.schedules import Schedule
-from dgmppl_numpyro import diffusion as jax_diffusion
-from dgmppl_pyro import diffusion as torch_diffusion
-
-BACKENDS = ("pyro", "numpyro")
-MEAN, VARIANCE = 0.4, 0.6
-SCHEDULES = {
-    "cosine": schedules.cosine(),
-    "linear": schedules.linear(),
-    "sigmoid": schedules.sigmoid(),
-    "edm": schedules.edm(),
-    "variance_exploding": schedules.variance_exploding(),
-}
-PREDICTIONS = ("noise", "data", "velocity", "score")
+from tests.diffusions import (
+    BACKENDS,
+    MEAN,
+    PREDICTIONS,
+    SCHEDULES,
+    VARIANCE,
+    chain_bound,
+    diffusion,
+    exact,
+    expected_bound,
+    levels,
+    library,
+    process,
+    reverse_variances,
+    run,
+    transported,
+)
 
 
 @pytest.fixture(autouse=True)
 def _float64():
     with jax.enable_x64(True):
         yield
-
-
-def diffusion(backend: str) -> Any:
-    return torch_diffusion if backend == "pyro" else jax_diffusion
-
-
-def library(backend: str) -> Any:
-    return torch if backend == "pyro" else jnp
-
-
-def run(backend: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """A function of one backend's arrays, called with NumPy's."""
-    if backend == "pyro":
-        return function(*(torch.as_tensor(np.asarray(x)) for x in arguments)).detach().numpy()
-    return np.asarray(jax.jit(function)(*(jnp.asarray(x) for x in arguments)))
-
-
-def levels(schedule: Schedule, t: Any, xp: Any = np) -> tuple[Any, Any]:
-    """alpha and sigma by their definition."""
-    log_snr = schedule.log_snr(t, xp)
-    if schedule.preserving:
-        return xp.sqrt(1 / (1 + xp.exp(-log_snr))), xp.sqrt(1 / (1 + xp.exp(log_snr)))
-    return xp.ones_like(log_snr), xp.exp(-log_snr / 2)
-
-
-def exact(backend: str, schedule: Schedule, predict: str, event: int = 1) -> Callable[[Any, Any], Any]:
-    """The best denoiser of the Gaussian data, in each parameterization; it reads its input scaled."""
-    xp = library(backend)
-
-    def denoise(x: Any, t: Any) -> Any:
-        alpha, sigma = (part.reshape(part.shape + (1,) * event) for part in levels(schedule, t, xp))
-        norm = xp.sqrt((alpha * schedule.scale) ** 2 + sigma**2)
-        point = x * norm
-        data = MEAN + alpha * VARIANCE * (point - alpha * MEAN) / (alpha**2 * VARIANCE + sigma**2)
-        noise = (point - alpha * data) / sigma
-        velocity = (alpha * schedule.scale * noise - sigma * data / schedule.scale) / norm
-        return {"noise": noise, "data": data, "velocity": velocity, "score": -noise / sigma}[predict]
-
-    return denoise
-
-
-def process(backend: str, schedule: Schedule, predict: str = "noise", steps: int | None = None) -> Any:
-    return diffusion(backend).Process(schedule, predict, 1, steps)
 
 
 # ---- schedules ------------------------------------------------------------------------------------------------------
@@ -143,57 +99,30 @@ def test_all_parameterizations_of_one_denoiser_agree(backend: str, schedule: Sch
 # ---- bounds ---------------------------------------------------------------------------------------------------------
 
 
-def chain_bound(schedule: Schedule, steps: int, x: np.ndarray) -> np.ndarray:
-    """The bound of the chain with the exact denoiser, by Gaussian divergences written out, per element [.., D]."""
-    alpha, sigma = levels(schedule, np.linspace(0, 1, steps))
-    scale = 1.0 if schedule.preserving else sigma[-1]
-    last = stats.norm(alpha[-1] * x, sigma[-1])
-    total = -(np.log(scale / last.std()) + (last.var() + last.mean() ** 2) / (2 * scale**2) - 0.5)
-    for step in range(steps):
-        # E[(x - E[x | x_t])^2 | x], the expected squared error of the denoiser.
-        gain = alpha[step] * VARIANCE / (alpha[step] ** 2 * VARIANCE + sigma[step] ** 2)
-        error = ((1 - gain * alpha[step]) * (x - MEAN)) ** 2 + (gain * sigma[step]) ** 2
-        ratio = (alpha[step] / sigma[step]) ** 2
-        if step == 0:
-            total = total - 0.5 * np.log(2 * np.pi / ratio) - ratio * error / 2
-            continue
-        between = alpha[step] / alpha[step - 1]
-        added = sigma[step] ** 2 - (between * sigma[step - 1]) ** 2
-        weight, variance = alpha[step - 1] * added / sigma[step] ** 2, added * sigma[step - 1] ** 2 / sigma[step] ** 2
-        total = total - weight**2 * error / (2 * variance)
-    return total
-
-
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_bound_of_a_chain_is_the_sum_of_its_gaussian_divergences(backend: str, schedule: Schedule) -> None:
-    """Two particles at every step with noise 1 and -1 have the exact expectation of what is quadratic in the noise."""
-    module, steps, x = diffusion(backend), 7, np.array([[0.3, -1.1, 2.0]])
-    path, denoise = process(backend, schedule, steps=steps), exact(backend, schedule, "noise")
-    sign = np.where(np.arange(2 * steps) % 2, 1.0, -1.0)[:, None, None] * np.ones((1, 3))
-    time = np.full((2 * steps, 1), 0.01)
-    found = run(backend, lambda x, u, e: module.bound(path, denoise, x, u, e), x, time, sign)
-    np.testing.assert_allclose(found.mean(0), chain_bound(schedule, steps, x).sum(-1), rtol=1e-9)
+    x = np.array([0.3, -1.1, 2.0])
+    for variance in ("posterior", "beta"):
+        path = process(backend, schedule, steps=7, variance=variance)
+        found = run(backend, lambda x, path=path: expected_bound(backend, path, x, steps=7), x)
+        np.testing.assert_allclose(found, chain_bound(schedule, 7, x, variance).sum(), rtol=1e-9)
 
 
+@pytest.mark.parametrize("variance", ["posterior", "beta"])
 @pytest.mark.parametrize("schedule", [SCHEDULES["cosine"], SCHEDULES["linear"]], ids=["cosine", "linear"])
-def test_the_bound_misses_the_log_density_by_the_fixed_variances(schedule: Schedule) -> None:
+def test_the_bound_misses_the_log_density_by_the_fixed_variances(schedule: Schedule, variance: str) -> None:
     """E_x[log p(x) - bound]: each true reverse variance against the fixed one, and the prior's divergence."""
     steps = 9
     alpha, sigma = levels(schedule, np.linspace(0, 1, steps))
-    marginal = alpha**2 * VARIANCE + sigma**2
-    end = (marginal[-1] + (alpha[-1] * MEAN) ** 2 - 1 - np.log(marginal[-1])) / 2
-    fixed, true = [(sigma[0] / alpha[0]) ** 2], [VARIANCE * sigma[0] ** 2 / marginal[0]]
-    for now in range(1, steps):
-        between = alpha[now] / alpha[now - 1]
-        added = sigma[now] ** 2 - (between * sigma[now - 1]) ** 2
-        fixed.append(added * sigma[now - 1] ** 2 / sigma[now] ** 2)
-        true.append(added * marginal[now - 1] / marginal[now])
-    ratio = np.array(true) / np.array(fixed)
+    marginal = alpha[-1] ** 2 * VARIANCE + sigma[-1] ** 2
+    end = (marginal + (alpha[-1] * MEAN) ** 2 - 1 - np.log(marginal)) / 2
+    variances = reverse_variances(schedule, steps)
+    ratio = variances["true"] / variances[variance]
     gap = end + (ratio - 1 - np.log(ratio)).sum() / 2
     nodes, weights = np.polynomial.hermite_e.hermegauss(20)
     x = MEAN + math.sqrt(VARIANCE) * nodes
-    difference = stats.norm(MEAN, math.sqrt(VARIANCE)).logpdf(x) - chain_bound(schedule, steps, x)
+    difference = stats.norm(MEAN, math.sqrt(VARIANCE)).logpdf(x) - chain_bound(schedule, steps, x, variance)
     assert weights @ difference / weights.sum() == pytest.approx(gap, rel=1e-9)
     assert gap > 1e-3
 
@@ -252,13 +181,6 @@ def test_regressions_weigh_the_squared_error_of_the_noise(backend: str, weightin
 
 
 # ---- the flow and the samplers --------------------------------------------------------------------------------------
-
-
-def transported(schedule: Schedule, x: np.ndarray, start: float, end: float) -> np.ndarray:
-    """The exact map of the probability-flow ODE: marginals are normal, and quantiles stay."""
-    alpha, sigma = levels(schedule, np.array([start, end]))
-    spread = np.sqrt(alpha**2 * VARIANCE + sigma**2)
-    return alpha[1] * MEAN + spread[1] * (x - alpha[0] * MEAN) / spread[0]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)

@@ -16,27 +16,18 @@ from numpy.typing import NDArray
 from dgmppl.compiler import check, compile_spec
 from dgmppl.errors import RunError, UnsupportedError
 from dgmppl.ir.emission.networks import PRINTERS
-from dgmppl.ir.networks import NETWORKS, Head, Network, OptionValue
+from dgmppl.ir.networks import NETWORKS, Network, OptionValue
 from dgmppl.ir.networks.registered import OWN
 from dgmppl.ir.parameters import initial_values
-from dgmppl.ir.types import POSITIVE, REAL, Shape, TensorType
+from dgmppl.ir.types import Shape
 from dgmppl.passes.registering import register_network
 from dgmppl_numpyro import embedding as jax_embedding
 from dgmppl_pyro import embedding as torch_embedding
 from tests import own_networks
-from tests.networks import Values, jax_network, moved, torch_network
+from tests.networks import Values, jax_network, moved, network, torch_network
 from tests.support import BACKENDS, both, noise_for, start
 
 Array = NDArray[np.float64]
-
-
-def network(kind: str, inputs: tuple[Shape, ...], heads: dict[str, Shape], /, **options: OptionValue) -> Network:
-    """A network `net` with real inputs; the head `scale` is positive."""
-    given = {option.name: options.get(option.name, option.default) for option in NETWORKS[kind].options}
-    outputs = tuple(Head(name, shape, POSITIVE if name == "scale" else REAL) for name, shape in heads.items())
-    return Network("net", kind, given, tuple(map(TensorType, inputs)), outputs)
-
-
 IMAGES: tuple[OptionValue, ...] = (4, 6)
 BACK: tuple[OptionValue, ...] = (6, 4)
 SMALL: dict[str, OptionValue] = {"layers": 2, "heads": 2, "width": 6}
@@ -60,6 +51,17 @@ INSTANCES = {
     ),
     "decoder to classes of pixels": network(
         "conv_decoder", ((3,),), {"logits": (7, 8, 5)}, channels=BACK, kernel=5, activation="softplus",
+        layout="channels_last",
+    ),
+    "unet of a gray image in time": network(
+        "unet", ((6, 4), ()), {"out": (6, 4)}, channels=IMAGES, groups=2, activation="silu", heads=2, time=TIME
+    ),
+    "unet of colours, given a vector": network(
+        "unet", ((3, 5, 2), (3,), ()), {"loc": (3, 5, 2), "scale": (3, 5)}, channels=(4,), groups=2,
+        activation="gelu", layout="channels_last",
+    ),
+    "unet of a series alone": network(
+        "unet", ((6, 2),), {"out": (6, 3)}, channels=IMAGES, blocks=2, groups=2, activation="tanh", dimensions=1,
         layout="channels_last",
     ),
     "residual": network("residual", ((2, 2), (3,)), NORMAL, width=6, activation="leaky_relu"),
@@ -239,6 +241,23 @@ def test_a_decoder_reaches_every_side_that_an_encoder_reads(sides: tuple[int, in
     (image,) = on_torch(net, moved(net))(inputs(net))
     assert image.shape == sides
     assert np.unique(image).size == image.size
+
+
+MISFITS = {
+    "output of other sides": (network("unet", ((8, 8),), {"out": (4, 4)}), "asked for something else"),
+    "a vector for an image": (network("unet", ((64,),), {"out": (64,)}, dimensions=2), "its first input is none"),
+    "an image for a line": (network("unet", ((8, 4, 2),), {"out": (8, 4, 2)}, dimensions=1), "goes over lines"),
+    "odd sides": (network("unet", ((28, 14),), {"out": (28, 14)}, channels=(8, 8, 8)), "28 x 14 2 times"),
+    "uneven groups": (network("unet", ((8, 8),), {"out": (8, 8)}, channels=(6, 8)), "do not form 8 groups"),
+    "uneven heads": (network("unet", ((8, 8),), {"out": (8, 8)}, heads=3), "cannot be shared by 3"),
+    "odd embedding": (network("unet", ((8, 8), ()), {"out": (8, 8)}, time=("embedding", 5)), "odd width"),
+}
+
+
+@pytest.mark.parametrize(("net", "message"), MISFITS.values(), ids=MISFITS)
+def test_what_a_unet_does_not_go_over_is_said(net: Network, message: str) -> None:
+    (misfit,) = NETWORKS["unet"].check(net)
+    assert message in misfit.message
 
 
 def test_times_are_told_apart() -> None:

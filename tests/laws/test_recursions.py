@@ -365,6 +365,40 @@ def test_gradients_of_the_filter_are_those_of_the_density(backend: str, name: st
         np.testing.assert_allclose((slope * direction).sum(), (ends[0] - ends[1]) / (2 * step), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("missing", [False, True])
+def test_the_written_gradient_is_that_of_the_recorded_filter(
+    name: str, missing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaves = [torch.tensor(part, requires_grad=True) for part in model(name)]
+    observed = torch.rand(leaves[0].shape, generator=torch.Generator().manual_seed(2)) < 0.6 if missing else None
+    slopes = []
+    for written in (True, False):
+        monkeypatch.setattr(torch_kalman, "only_backward", lambda written=written: written)
+        log_p = torch_kalman.log_filter(*leaves, observed)
+        weights = torch.linspace(0.5, 2.0, log_p.numel(), dtype=log_p.dtype).reshape(log_p.shape)
+        slopes.append(torch.autograd.grad(log_p, leaves, weights))
+    for place, (ours, theirs) in enumerate(zip(*slopes, strict=True)):
+        # Only the symmetric part of a derivative in a covariance means anything.
+        first, second = ((x + x.mT) / 2 if place in {2, 5} else x for x in (ours, theirs))
+        torch.testing.assert_close(first, second, rtol=1e-11, atol=1e-11)
+
+
+def test_the_filter_has_second_derivatives() -> None:
+    y, m0, *rest = (torch.tensor(part) for part in model("plain", times=3))
+    log_p = lambda y, m0: torch_kalman.log_filter(y, m0, *rest)  # noqa: E731
+    assert torch.autograd.gradgradcheck(log_p, (y.requires_grad_(), m0.requires_grad_()))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_time_is_a_normal_density(backend: str) -> None:
+    y, m0, P0, F, b, Q, H, c, r = model("homogeneous", times=1)
+    arguments = (y, m0, P0, F[:0], b[:0], Q[:0], H, c, r)
+    spread = H[0] @ P0 @ H[0].T + np.diag(r[0])
+    expected = st.multivariate_normal(H[0] @ m0 + c[0], spread).logpdf(y[:, 0])
+    np.testing.assert_allclose(call(backend, KALMAN, "log_filter", *arguments), expected, rtol=1e-10)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_precise_readings_in_single_precision(backend: str) -> None:
     """A local linear trend over 300 times, read 1e4 times more precisely than its start: variances differ by 1e8."""

@@ -14,8 +14,10 @@ import pytest
 import torch
 from scipy import stats
 
-from dgmppl_numpyro import samplers as jax_samplers
-from dgmppl_pyro import samplers as torch_samplers
+import dgmppl_numpyro.annealing
+import dgmppl_numpyro.samplers
+import dgmppl_pyro.annealing
+import dgmppl_pyro.samplers
 
 PRECISION = np.array([[2.0, 0.6], [0.6, 1.0]])
 COVARIANCE = np.linalg.inv(PRECISION)
@@ -69,17 +71,23 @@ def noise(seed: int, *entries: tuple[str, tuple[int, ...]]) -> list[np.ndarray]:
     return [makers[kind](size=shape) for kind, shape in entries]
 
 
+def runtime(package: Any, name: str) -> Callable[..., Any]:
+    """A function of a backend by its place: `annealing.hmc`; of `samplers` where no module is named."""
+    module, _, function = name.rpartition(".")
+    return getattr(getattr(package, module or "samplers"), function)
+
+
 def on_jax(name: str, functions: tuple[Any, ...], start: np.ndarray, random: list[np.ndarray], **options: Any) -> Any:
     with jax.enable_x64(True):
         arrays = [jnp.asarray(entry) for entry in random]
-        sampler = getattr(jax_samplers, name)
+        sampler = runtime(dgmppl_numpyro, name)
         run = jax.jit(lambda start, arrays: sampler(*functions, start, 1, *arrays, **options))
         return jax.tree.map(np.asarray, run(jnp.asarray(start), arrays))
 
 
 def on_torch(name: str, functions: tuple[Any, ...], start: np.ndarray, random: list[np.ndarray], **options: Any) -> Any:
     tensors = [torch.tensor(entry) for entry in random]
-    result = getattr(torch_samplers, name)(*functions, torch.tensor(start), 1, *tensors, **options)
+    result = runtime(dgmppl_pyro, name)(*functions, torch.tensor(start), 1, *tensors, **options)
     return tuple(one.numpy() for one in result) if isinstance(result, tuple) else result.numpy()
 
 
@@ -92,17 +100,17 @@ CASES: dict[str, Any] = {
     "gibbs": ((potts,), (("gumbel", "BS33"),), {"states": 3}),
     "gibbs_with_gradients": ((potts,), (("gumbel", "BS9"), ("uniform", "BS")), {"states": 3}),
     "block_gibbs": ((machine,), (("uniform", "BS3"), ("uniform", "BS2")), {"hidden_rank": 1, "states": (2, 2)}),
-    "annealed_hmc": (
+    "annealing.hmc": (
         (wide, gaussian),
         (("normal", "BS2"), ("uniform", "BS"), ("uniform", "BS")),
         {"leapfrog": 3, "reverse": False},
     ),
-    "annealed_gibbs_with_gradients": (
+    "annealing.gibbs_with_gradients": (
         (uniform_potts, potts),
         (("gumbel", "BS9"), ("uniform", "BS")),
         {"states": 3, "reverse": True},
     ),
-    "annealed_block_gibbs": (
+    "annealing.block_gibbs": (
         (machine,),
         (("uniform", "BS3"), ("uniform", "BS2"), ("uniform", "B2")),
         {"hidden_rank": 1, "states": (2, 2), "reverse": False},
@@ -188,6 +196,27 @@ def test_unadjusted_langevin_has_its_known_biased_variance() -> None:
     assert abs(np.mean(end**2) - 1.0) > 10 * error
 
 
+@pytest.mark.parametrize(("rows", "size"), [(6, 6), (6, 20), (5, 13)])
+def test_every_row_takes_a_chain_of_its_own_and_gives_it_back(rows: int, size: int) -> None:
+    (uniform,) = noise(0, ("uniform", (4000, rows)))
+    for each in uniform[:20]:
+        places = np.asarray(dgmppl_numpyro.samplers.slots(jnp.asarray(each), size))
+        np.testing.assert_array_equal(places, dgmppl_pyro.samplers.slots(torch.tensor(each), size).numpy())
+        assert len(set(places.tolist())) == rows
+        buffer, chains = np.arange(2.0 * size).reshape(size, 2), -np.ones((rows, 2))
+        expected = buffer.copy()
+        expected[places] = chains
+        one = dgmppl_numpyro.samplers.put(jnp.asarray(buffer), jnp.asarray(places), jnp.asarray(chains))
+        two = dgmppl_pyro.samplers.put(torch.tensor(buffer), torch.tensor(places).long(), torch.tensor(chains))
+        np.testing.assert_array_equal(one, expected)
+        np.testing.assert_array_equal(two.numpy(), expected)
+    chosen = np.concatenate([np.asarray(dgmppl_numpyro.samplers.slots(jnp.asarray(each), size)) for each in uniform])
+    # Row b takes each of its own chains with one over their number; no chain is left out.
+    bounds = np.arange(rows + 1) * size // rows
+    expected = np.repeat(len(uniform) / np.diff(bounds), np.diff(bounds))
+    assert stats.chisquare(np.bincount(chosen, minlength=size), expected).pvalue > 1e-4
+
+
 def log_z(case: str) -> float:
     if "hmc" in case:
         return math.log(2.0 * math.pi) + 0.5 * math.log(np.linalg.det(COVARIANCE))
@@ -202,7 +231,7 @@ def base_draws(case: str, chains: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-@pytest.mark.parametrize("case", [name for name in CASES if name.startswith("annealed")])
+@pytest.mark.parametrize("case", [name for name in CASES if name.startswith("annealing")])
 def test_annealed_weights_are_unbiased(case: str, reverse: bool) -> None:
     functions, _, options = CASES[case]
     chains, steps = 20_000, 8

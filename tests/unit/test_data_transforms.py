@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dgmppl.data.encoding import encode
-from dgmppl.data.transforms import _FITTERS, fit
+from dgmppl.data.transforms import _FITTERS, apply, fit
 from dgmppl.data.values import Values
 from dgmppl.errors import InternalError, SpecError
 from dgmppl.ir import transforms as ir
@@ -130,10 +130,36 @@ def test_standardize_skips_missing_entries_and_leaves_constants_unscaled() -> No
     assert [(item.code, item.severity) for item in warnings] == [("data-constant", "warning")]
 
 
-def test_unit_uses_declared_bounds_else_those_of_the_column() -> None:
+def test_unit_uses_declared_bounds_else_those_of_the_training_rows() -> None:
     declared = Values(np.array([[3], [16]]), support=integer(17))
     assert float(fitted(call("unit"), declared).constants()["scale"]) == 16.0
-    assert fitted(call("unit"), encode(np.array([2.5, 4.5])), [0]).forward(np.array([4.5])) == pytest.approx([1.0])
+    values = encode(np.array([2.5, np.nan, 4.5, -100.0, 1e6]))
+    trained = fitted(call("unit"), values, [0, 1, 2])
+    np.testing.assert_allclose(trained.forward(np.array([2.5, 4.5, 6.5])), [0.0, 1.0, 2.0])
+    # What the transform says of its values holds for all rows.
+    assert apply(trained, values, None).support == REAL
+    assert apply(fitted(call("unit"), values), values, None).support == UNIT
+
+
+def test_unit_may_leave_rows_outside_that_are_not_trained_on() -> None:
+    chain = (call("unit"), call("logit", 1e-6))
+    declaration = DataDeclaration("x", "inline", None, transform=chain)
+    values = encode(np.array([0.5, 2.5, 9.5]))
+    mapped = apply(fit(declaration, chain[0], values, np.arange(2), False)[0], values, None)
+    with pytest.raises(SpecError) as caught:
+        fit(declaration, chain[1], mapped, np.arange(2), False)
+    (problem,) = caught.value.diagnostics
+    assert (problem.code, problem.found) == ("data-transform-input", "4.5 in row 3")
+    assert "a range that holds all rows" in str(problem.fix)
+
+
+def test_one_hot_vectors_are_not_coded_again() -> None:
+    chain = (call("one_hot"), call("flatten"), call("one_hot"))
+    declaration = DataDeclaration("x", "inline", None, transform=chain)
+    values = Values(np.array([0, 1]), support=BINARY)
+    assert fit(declaration, chain[0], values, np.arange(2), False)[0] == ir.OneHot(2)
+    with pytest.raises(SpecError, match=r"an earlier one_hot\(\) has made unit vectors of them"):
+        fit(declaration, chain[2], values, np.arange(2), False)
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,9 @@ import torch
 import dgmppl as dg
 import dgmppl_numpyro.devices as jax_devices
 import dgmppl_numpyro.odes as jax_odes
+import dgmppl_pyro.annealing as torch_annealing
 import dgmppl_pyro.devices as torch_devices
 import dgmppl_pyro.odes as torch_odes
-import dgmppl_pyro.samplers as torch_samplers
 from dgmppl.api.inputs import of_part
 from dgmppl.backend import Device
 from dgmppl.compiler import Compilation
@@ -64,7 +64,7 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every differential equation and every annealed chain of torch in two steps."""
     for odes in (torch_odes, jax_odes):
         monkeypatch.setattr(odes, "_solution", partial(_solution_in_two_steps, odes))
-    monkeypatch.setattr(torch_samplers, "_annealed", partial(_annealed_in_two_steps, torch_samplers._annealed))
+    monkeypatch.setattr(torch_annealing, "_annealed", partial(_annealed_in_two_steps, torch_annealing._annealed))
 
 
 def _solution_in_two_steps(odes: Any, rate: Any, state: Any, times: Any, *_: Any) -> Any:
@@ -141,7 +141,8 @@ def test_a_jax_block_of_steps_runs_on_the_device_alone(name: str) -> None:
     trainer: Any = compiled.executable.trainer(values, batch, settings, steps=2, seed=0, device=Device("cpu"))
     rows = jax.device_put(np.arange(ROWS, dtype=np.int32).reshape(2, 4))
     with jax.transfer_guard("disallow"):
-        carry, report, _ = trainer._block(trainer._carry, rows, trainer._data, trainer._frozen, trainer._key)
+        ((data, _),) = trainer._feed.pieces(rows)
+        carry, report, _ = trainer._block(trainer._carry, rows, data, trainer._frozen, trainer._key)
         jax.block_until_ready(report)
     assert int(carry.step) == 2
     assert np.isfinite(report["loss"]).all()

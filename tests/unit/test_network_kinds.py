@@ -147,7 +147,8 @@ def test_steps_compute_every_unit_once() -> None:
     net, layers = torch_network(network, moved(network)), masked_layers(network)
     with torch.no_grad():
         for layer, plan in zip(net.layers, layers, strict=True):
-            widths = [layer.units(torch.zeros(layer.in_features, dtype=torch.float64), i).shape[-1] for i in range(9)]
+            room = layer.room((), torch.zeros(layer.context, dtype=torch.float64))
+            widths = [layer.units(room, i).shape[-1] for i in range(9)]
             assert sum(widths) == plan.outputs
 
 

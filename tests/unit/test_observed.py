@@ -92,3 +92,11 @@ def test_files_bound_on_the_command_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, command)
     assert isinstance(result.exception, SpecError)
     assert "found: the value 2.5 in row 2, which is no integer" in result.exception.diagnostics[0].render()
+
+
+def test_a_held_out_row_beyond_the_range_of_the_training_rows() -> None:
+    column = {"values": [0.5, 1.5, 2.5, 3.5], "transform": "unit()", "split": {"test": 2, "seed": 0}}
+    message = said("Beta(2, 2)", column)
+    assert "after the transforms" in message
+    assert "divide by a range that holds all rows" in message
+    assert said("Normal(0, 1)", column) == ""

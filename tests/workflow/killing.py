@@ -51,6 +51,13 @@ class Case:
 
 
 _SMALL = ("networks.encoder=mlp([32])", "networks.decoder=mlp([32])", "train.batch_size=64")
+# A game whose players have optimizers of their own kinds, and whose critic carries its weights' directions on.
+_GAME = (
+    "networks.generator=mlp([16])", "networks.discriminator=mlp([16])", "data.x.size=256", "train.batch_size=32",
+    "objective=adversarial(x, divergence=hinge, penalty=spectral, critic_steps=2)",
+    "train.optimizers.generator=adam(1e-3, beta1=0.5)", "train.optimizers.discriminator=sgd(1e-2, momentum=0.9)",
+    "train.schedule=cosine(warmup=20)", "train.ema=0.99",
+)  # fmt: skip
 _STOPPING = "train.early_stopping=early_stopping(patience=3, every=20)"
 
 CASES = {
@@ -60,6 +67,7 @@ CASES = {
     "ppca": Case(
         "ppca.yaml", ("train.steps=1000", "data.x.split={validation: 0.2, seed: 1}", _STOPPING, "train.batch_size=128")
     ),
+    "game": Case("gan.yaml", (*_GAME, "train.steps=200")),
 }  # fmt: skip
 
 

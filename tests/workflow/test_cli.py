@@ -59,6 +59,30 @@ def test_check_and_explain_import_no_framework() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
+def test_check_loads_nothing_that_it_does_not_use() -> None:
+    """A process that checks spends nearly all of its time on imports."""
+    program = (
+        "import sys; from typer.testing import CliRunner; from dgmppl.cli import app\n"
+        f"assert CliRunner().invoke(app, ['check', {str(SPECS / 'ss_vae.yaml')!r}]).exit_code == 0\n"
+        "later = {'dgmppl.api', 'dgmppl.lowering', 'dgmppl.results', 'dgmppl.runs', 'numpy.ma', 'rich'}\n"
+        "assert not later & set(sys.modules), later & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_commands_are_built_when_they_are_asked_for() -> None:
+    """And all of them are there: in the order of their registration, and in the help."""
+    program = (
+        "from typer.testing import CliRunner; from dgmppl.cli.app import _COMMANDS, app; import dgmppl.cli\n"
+        f"assert CliRunner().invoke(app, ['check', {str(SPECS / 'vae.yaml')!r}]).exit_code == 0\n"
+        "assert list(_COMMANDS._built) == ['check']\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "assert list(_COMMANDS._built) == ['check', *(name for name in _COMMANDS if name != 'check')]\n"
+        "assert len(_COMMANDS) == 15\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
 def test_explain_json_has_the_promised_keys() -> None:
     facts = json.loads(run("explain", SPECS / "vae.yaml", "--json").stdout)
     promised = {

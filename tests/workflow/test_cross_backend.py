@@ -22,7 +22,15 @@ from tests.zoo import data_for, lowered
 
 # float32 sums over hundreds of terms; float64 leaves the rounding of one.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-9}
-DIRECTIONS = {"float32": ("numpyro", "pyro"), "float64": ("pyro", "numpyro")}
+DIRECTIONS = [
+    pytest.param("pyro", "numpyro", "float64", id="float64"),
+    *(
+        pytest.param(here, there, precision, marks=pytest.mark.slow, id=f"{here}-{there}-{precision}")
+        for here, there, precision in (
+            ("numpyro", "pyro", "float32"), ("pyro", "numpyro", "float32"), ("numpyro", "pyro", "float64"),
+        )
+    ),
+]  # fmt: skip
 ROWS, PARTICLES = 8, 2
 
 
@@ -49,15 +57,14 @@ def tolerance(program: Program, precision: str) -> float:
     return max([TOLERANCE[precision], *(10 * rtol for rtol in solved)])
 
 
-@pytest.mark.parametrize("precision", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("here", "there", "precision"), DIRECTIONS)
 @pytest.mark.parametrize("name", lowered())
 def test_a_run_has_the_same_density_on_the_other_backend(
-    tmp_path: Path, name: str, precision: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, name: str, here: str, there: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "write_results", lambda *_, **__: None)
     # What is held out is scored by its own tests; here it would solve a diffusion's equation for every row.
     monkeypatch.setattr(running, "held_out", lambda *_: {"split": "none", "rows": 0, "metrics": [], "why": "a test"})
-    here, there = DIRECTIONS[precision]
     program = dg.compile(
         SPECS / f"{name}.yaml", backend=here, bindings=data_for(name), overrides=[f"train.precision={precision}"]
     )

@@ -64,7 +64,7 @@ def test_an_equation_that_misses_its_tolerance_is_named_with_its_line(
     monkeypatch.setattr(importlib.import_module(f"dgmppl_{backend}.odes"), limit, 8)
     program = dg.compile(SPECS / "ffjord.yaml", backend=backend, overrides=[
         "networks.field=mlp([4], activation=tanh)", "bijectors.flow=ode(field, rtol=1e-12, atol=1e-9)",
-        "data.x.size=16", "train.batch_size=8",
+        "data.x.size=16", "train.batch_size=8", "train.precision=float64",
     ])  # fmt: skip
     with pytest.raises(RunError) as error:
         program.fit(steps=1)
@@ -72,6 +72,23 @@ def test_an_equation_that_misses_its_tolerance_is_named_with_its_line(
     assert "the first variable that is not finite is z" in said
     assert "flow.0: the differential equation was not solved as solver=dopri5, rtol=1e-12, atol=1e-09" in said
     assert "fix: a larger rtol and atol" in said
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_chain_that_crosses_steps_is_replayed_from_where_it_stood(tmp_path: Path, backend: str) -> None:
+    """A step that is much too long: the next one's chain starts where the last left it, and runs away from there."""
+    program = dg.compile(SPECS / "ebm_cd.yaml", backend=backend, overrides=[
+        "objective.steps=3", "train.batch_size=16", "train.optimizer=sgd(1e12)", "networks.potential=mlp([8])",
+    ])  # fmt: skip
+    with pytest.raises(RunError, match="the loss is nan at step 2") as error:
+        program.fit(steps=5, out=tmp_path / "run")
+    said = str(error.value)
+    assert "the first variable that is not finite is x_sampled" in said
+    assert "specs/ebm.yaml:9:3: x: the Markov chain exploded" in said
+    assert "take a smaller step_size" in said
+    assert "potential (parameters): -" in said
+    chain = checkpoints.latest(tmp_path / "run" / "checkpoints").state["state/x.chain"]
+    assert f"x.chain (carried): {chain.min():.6g} .. {chain.max():.6g}" in said
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

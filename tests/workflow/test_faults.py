@@ -29,7 +29,7 @@ BACKENDS = ("numpyro", "pyro")
 FULL, READ_ONLY = OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EROFS, "Read-only file system")
 
 
-def fit(out: Path, steps: int = 8, **options: Any) -> dg.fitted.Fit:  # type: ignore[name-defined]
+def fit(out: Path, steps: int = 8, **options: Any) -> dg.fitted.Fit:
     """A small run that writes a checkpoint after every step."""
     program = dg.compile(SPECS / "gmm.yaml", backend="pyro", overrides=["train.batch_size=32"])
     return program.fit(steps=steps, out=out, checkpoint_seconds=0, **options)
@@ -216,6 +216,43 @@ def test_files_that_were_changed_by_hand_are_reported_and_not_run(tmp_path: Path
         (True, False), (False, True),
     }  # fmt: skip
     assert not proof.exists()
+
+
+def test_a_folder_from_before_there_were_hashes_says_what_to_do(tmp_path: Path) -> None:
+    """A receipt without hashes is loaded with a word; a checkpoint without one is not, since nothing vouches for it."""
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+
+    out = tmp_path / "run"
+    kept = fit(out)
+    receipt = out / "receipt.json"
+    facts = json.loads(receipt.read_text())
+    del facts["sha256"]
+    receipt.write_text(json.dumps(facts))
+    with pytest.warns(UserWarning, match="receipt.json lacks hashes.*fix: fit the spec in spec.yaml again") as said:
+        same(dg.load(out).parameters, kept.parameters)
+    assert len(said) == 1
+    for path in (out / "checkpoints").iterdir():
+        with safe_open(path, framework="numpy") as stream:
+            arrays = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+            metadata = {key: value for key, value in stream.metadata().items() if key != "sha256"}
+        save_file(arrays, path, metadata)
+    readers: tuple[Callable[[], object], ...] = (lambda: dg.load(out), lambda: fit(out, resume=True))
+    for read in readers:
+        with pytest.raises(RunError, match=r"an earlier version of dgmppl wrote it; fix: fit the run's spec"):
+            read()
+
+
+def test_columns_of_an_earlier_version_say_what_to_do(tmp_path: Path) -> None:
+    fit(tmp_path / "run")
+    path = tmp_path / "run" / "columns.json"
+    facts = json.loads(path.read_text())
+    del facts["columns"][0]["fractional"]
+    path.write_text(json.dumps(facts))
+    with pytest.raises(
+        RunError, match=r"lacks 'fractional'; .*an earlier version.*; fix: fit the run's spec\.yaml again"
+    ):
+        dg.load(tmp_path / "run")
 
 
 @pytest.mark.parametrize(

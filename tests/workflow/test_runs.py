@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from dgmppl.runs import checkpoints, columns
 from dgmppl.runs.checkpoints import Checkpoint
 from dgmppl.runs.folder import RunFolder, write_whole
 from dgmppl.runs.interrupts import watched
+from tests.workflow.killing import CASES, require_equal
 
 SPECS = Path(__file__).resolve().parents[2] / "specs"
 BACKENDS = ("numpyro", "pyro")
@@ -49,6 +51,37 @@ def test_resume_is_bit_for_bit(tmp_path: Path, backend: str) -> None:
     same(whole.parameters, resumed.parameters)
     losses = [{r["step"]: r["loss"] for r in RunFolder(tmp_path / name).read_metrics()} for name in ("whole", "cut")]
     assert losses[0][60] == losses[1][60]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_game_resumes_bit_for_bit(tmp_path: Path, backend: str) -> None:
+    """Every player's optimizer, the averages and the state of spectral normalization go on, and nothing else does."""
+    program = CASES["game"].program(backend)
+    # Twice as many updates of the critic as of the model, which the steps count.
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    program.fit(steps=30, out=whole, checkpoint_seconds=0)
+    with pytest.raises(KeyboardInterrupt):
+        _fit_until(program, 24, steps=30, out=cut)
+    assert checkpoints.latest(cut / "checkpoints").step == 24
+    program.fit(steps=30, out=cut, resume=True, checkpoint_seconds=0)
+    kept = checkpoints.latest(whole / "checkpoints").state
+    assert any("discriminator" in name and name.endswith("direction") for name in kept)
+    require_equal(whole, cut)
+
+
+def _fit_until(program: dg.CompiledProgram, step: int, **options: Any) -> None:
+    """Fit, and break off as if the process had died once the checkpoint of a step is written."""
+    write = checkpoints.save
+
+    def save(folder: Path, checkpoint: Checkpoint) -> Path:
+        path = write(folder, checkpoint)
+        if checkpoint.step == step:
+            raise KeyboardInterrupt
+        return path
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "save", save)
+        program.fit(**options, checkpoint_seconds=0)
 
 
 SIGNALS = [("numpyro", signal.SIGTERM), ("pyro", signal.SIGINT)]

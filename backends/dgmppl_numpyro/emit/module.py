@@ -39,6 +39,7 @@ class NumPyroPrinter(ModulePrinter):
         "Mapping": "from collections.abc import Mapping",
         "Sequence": "from collections.abc import Sequence",
         "dataclass": "from dataclasses import dataclass",
+        "pairwise": "from itertools import pairwise",
         "SimpleNamespace": "from types import SimpleNamespace",
         "Any": "from typing import Any",
         "ClassVar": "from typing import ClassVar",
@@ -109,6 +110,9 @@ class NumPyroPrinter(ModulePrinter):
 
     def _registered(self, group: Group, local: str) -> str:
         entry = f'parameters["{group.name}"]'
+        if group.frozen:
+            raw = self.raw_support(group)
+            return f"{local} = {entry if raw is None else f'{constraint(raw)}({entry})'}"
         if group.name in self.classes:
             prior = self.prior(group.name)
             if prior is not None:

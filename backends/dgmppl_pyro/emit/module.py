@@ -44,6 +44,7 @@ class PyroPrinter(ModulePrinter):
         "Mapping": "from collections.abc import Mapping",
         "Sequence": "from collections.abc import Sequence",
         "dataclass": "from dataclasses import dataclass",
+        "pairwise": "from itertools import pairwise",
         "SimpleNamespace": "from types import SimpleNamespace",
         "Any": "from typing import Any",
         "ClassVar": "from typing import ClassVar",
@@ -124,6 +125,8 @@ class PyroPrinter(ModulePrinter):
         entry, attribute = f'parameters["{group.name}"]', f"self.{_attribute(group)}"
         if self.prior(group.name) is not None:
             return f"{attribute} = [{entry}]  # in a list: its arrays are drawn, not learned"
+        if group.frozen:
+            return f"{attribute} = [{entry}]  # in a list: it is frozen, not learned"
         if group.name in self.classes:
             return f"{attribute} = {entry}"
         raw = self.raw_support(group)
@@ -137,6 +140,8 @@ class PyroPrinter(ModulePrinter):
         if prior is not None:
             return f'programs.random_module("{group.name}", {attribute}[0], {prior})'
         raw = self.raw_support(group)
+        if group.frozen:
+            return f"{attribute}[0]" if raw is None else f"{constraint(raw)}({attribute}[0])"
         return f"{constraint(raw)}({attribute})" if raw is not None and not self._constrained(group) else attribute
 
     def programs_block(self) -> list[str]:
@@ -159,7 +164,7 @@ class PyroPrinter(ModulePrinter):
         if len(self.programs) < 2:
             return []
         first, second = ({group.name for group, _ in self.program_groups(program)} for program in self.programs)
-        common = [group for group in self.module.groups if group.name in first & second and group.kind == "learned"]
+        common = [group for group in self.module.groups if group.name in first & second and _is_leaf(group)]
         return [_attribute(group) + ("_unconstrained" if self._constrained(group) else "") for group in common]
 
     def _constrained(self, group: Group) -> bool:
@@ -184,6 +189,11 @@ class PyroPrinter(ModulePrinter):
 
 # Families of integers with whose values the library computes; the others' values are indices.
 _REAL_DATA = frozenset({"Bernoulli", "Binomial", "Geometric", "NegativeBinomial", "Poisson"})
+
+
+def _is_leaf(group: Group) -> bool:
+    """Whether a program holds a group as a parameter of its own."""
+    return group.kind == "learned" and not group.frozen
 
 
 def _attribute(group: Group) -> str:

@@ -7,24 +7,21 @@ from pathlib import Path
 
 from dgmppl.ir import schedules
 from dgmppl.ir.emission.inline import inline
+from dgmppl.ir.emission.runtime import RUNTIME
 from dgmppl.ir.emission.values import unsupported
 
-# In an order in which a module comes after those that it takes definitions from; read, not imported: some of them need
-# libraries that most programs do not.
-_MODULES = (
-    "operations", "elementary", "constraints", "densities", "derivatives", "critics", "draws", "loops",
-    "recursions", "kalman", "samplers", "schedules", "diffusion", "transport",
-    "networks", "activations", "embedding", "attention", "convolutions", "recurrent", "registered", "residual",
-    "causal",
-    "bijectors", "distributions", "programs",
-)  # fmt: skip
+# Read, not imported: some modules need libraries that most programs do not; `odes` is never inlined.
+_MODULES = tuple(name for name in RUNTIME if name != "odes")
 # A package is read as one module, of its parts in such an order too.
-_PACKAGES = {"bijectors": ("base", "functions", "splines", "elements", "chain", "mixing", "conditional")}
+_PACKAGES = {
+    "bijectors": ("base", "functions", "splines", "elements", "chain", "mixing", "conditional"),
+    "diffusion": ("process", "bounds", "flows", "reverse"),
+}
 # What the backends share stands in the core.
 _SHARED = {"schedules": schedules}
 # What calls a solver of differential equations.
 _SOLVED = {("diffusion", "log_prob"), ("diffusion", "ode")}
-_RUNTIME = Path(__file__).resolve().parent.parent
+_FOLDER = Path(__file__).resolve().parent.parent
 
 
 def inlined(used: set[tuple[str, str]]) -> list[str]:
@@ -42,4 +39,4 @@ def _source(module: str) -> str:
     if module in _SHARED:
         return inspect.getsource(_SHARED[module])
     parts = [f"{module}/{part}.py" for part in _PACKAGES.get(module, ())] or [f"{module}.py"]
-    return "\n".join((_RUNTIME / part).read_text(encoding="utf-8") for part in parts)
+    return "\n".join((_FOLDER / part).read_text(encoding="utf-8") for part in parts)

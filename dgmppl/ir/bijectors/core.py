@@ -25,6 +25,7 @@ class Step:
         steps: the steps inside of it, from base to data (`multiscale`).
         inverted: it runs backwards, as `inverse(...)` wrote it.
         event: the shape of what its kind maps (what it maps to, where it is inverted); None until shapes are inferred.
+        origin: its canonical name in the finished run that it came from, or None.
         span: where it is written.
     """
 
@@ -37,7 +38,13 @@ class Step:
     steps: tuple[Step, ...] = ()
     inverted: bool = False
     event: Shape | None = None
+    origin: str | None = None
     span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def place(self) -> str:
+        """The canonical name that it was trained under, by which its order of elements is drawn."""
+        return self.origin or self.path
 
     def walk(self) -> Iterator[Step]:
         """The step itself and every step inside of it."""

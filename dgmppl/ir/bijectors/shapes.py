@@ -47,12 +47,12 @@ def _unsqueezed(event: Shape, whole: Shape) -> Shape | None:
     return (height, width) if channels == 1 and len(whole) == 2 else (channels, height, width)
 
 
-def ordering(path: str, size: int) -> tuple[int, ...]:
+def ordering(place: str, size: int) -> tuple[int, ...]:
     """A permutation of 0, ..., size - 1 that leaves nothing in its place, a function of the step's canonical name.
 
     At size 2 it is the swap; a single element stays where it is.
     """
-    seed = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "little")
+    seed = int.from_bytes(hashlib.sha256(place.encode()).digest()[:8], "little")
     generator, places = np.random.default_rng(seed), np.arange(size)
     order = places
     while size > 1 and (order == places).any():

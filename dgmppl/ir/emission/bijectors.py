@@ -229,7 +229,7 @@ def _spline(step: Step, steps: _Steps) -> _Text:
 def _ordered(name: str) -> Callable[[Step, _Steps], _Text]:
     def text(step: Step, steps: _Steps) -> _Text:
         del steps
-        order = ordering(step.path, math.prod(_event(step)))
+        order = ordering(step.place, math.prod(_event(step)))
         event = "" if len(_event(step)) == 1 else f", {_event(step)}"
         return _Text(f"bijectors.{name}({_SLOT}{event})", (order,))
 

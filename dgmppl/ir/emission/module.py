@@ -14,6 +14,7 @@ from dgmppl.ir.emission.layout import annotated, docstring, remark, spaced, wrap
 from dgmppl.ir.emission.names import RESERVED, class_names
 from dgmppl.ir.emission.networks import NetworkPrinter
 from dgmppl.ir.emission.programs import data_plate, names_of, prior_density, samples, signature, size_lines
+from dgmppl.ir.emission.runtime import RUNTIME
 from dgmppl.ir.emission.shapes import Shapes
 from dgmppl.ir.emission.values import ValuePrinter, constraint, unsupported
 from dgmppl.ir.kernel import (
@@ -75,14 +76,7 @@ class ModulePrinter(ABC):
     leaf: ClassVar[str]
     drawn_like: ClassVar[tuple[str, ...]] = ()
     constraints: ClassVar[Mapping[str, str]]
-    runtime = (
-        "attention", "bijectors", "causal", "constraints", "convolutions", "critics",
-        "densities", "derivatives", "diffusion", "distributions",
-        "draws",
-        "embedding", "kalman", "loops", "networks", "odes", "operations", "programs", "recursions", "recurrent",
-        "registered", "residual", "samplers", "schedules",
-        "transport",
-    )  # fmt: skip
+    runtime = tuple(sorted(RUNTIME))
 
     def __init__(self, module: Module) -> None:
         """Starts the text of a module."""

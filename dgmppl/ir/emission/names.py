@@ -7,17 +7,12 @@ import re
 from collections.abc import Iterable
 from itertools import count
 
+from dgmppl.ir.emission.runtime import RUNTIME
+
 _LIBRARIES = (
     "F", "dist", "eqx", "eqx_module", "random_eqx_module",
     "jax", "jnp", "math", "nn", "numpyro", "poutine", "pyro", "torch", "functools", "np", "numpy",
     "SimpleNamespace", "Linear",
-)  # fmt: skip
-_RUNTIME = (
-    "attention", "bijectors", "causal", "constraints", "convolutions", "critics",
-    "densities", "derivatives", "diffusion", "distributions",
-    "draws",
-    "embedding", "loops", "kalman", "networks", "odes", "operations", "programs", "recursions", "recurrent",
-    "registered", "residual", "samplers", "schedules", "transport",
 )  # fmt: skip
 _MODULE = ("NETWORKS", "NOISE", "Model", "Guide", "Program", "guide", "initial", "model", "noise")
 _ARGUMENTS = (
@@ -28,7 +23,7 @@ _LOCALS = ("carry", "column", "inputs", "leaf")
 _BUILTINS = ("bool", "dict", "float", "int", "len", "list", "print", "range", "sum", "super", "tuple", "type", "zip")
 
 RESERVED: frozenset[str] = frozenset(
-    (*_LIBRARIES, *_RUNTIME, *_MODULE, *_ARGUMENTS, *_LOCALS, *_BUILTINS, *keyword.kwlist)
+    (*_LIBRARIES, *RUNTIME, *_MODULE, *_ARGUMENTS, *_LOCALS, *_BUILTINS, *keyword.kwlist)
 )
 
 

@@ -52,6 +52,8 @@ CALLS: Mapping[str, str] = {
     "viterbi": "recursions.viterbi({all})",
     "log_filter": "kalman.log_filter({all})",
     "smoother": "kalman.smoother({all})",
+    "slots": "samplers.slots({x}, {size})",
+    "put": "samplers.put({all})",
     "origin": "samplers.origin({x}, {rank}, {shape})",
     "inverse": "operations.inverse({x})",
     "entry": '{X}["{key}"]',

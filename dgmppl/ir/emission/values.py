@@ -190,12 +190,15 @@ class ValuePrinter(DensityPrinter):
         noise = [self.text(entry) for entry in value.noise]
         settings = [f"{key}={setting!r}" for key, setting in value.settings]
         arguments = [*value.functions, self.text(value.start), str(value.event_rank), *noise, *settings]
-        return f"samplers.{value.sampler}({', '.join(arguments)})"
+        return f"{value.sampler}({', '.join(arguments)})"
 
     def _noising(self, value: Noising) -> str:
-        schedule = f"schedules.{value.schedule}({', '.join(map(repr, value.arguments))})"
-        steps = "" if value.steps is None else f", steps={value.steps}"
-        return f'diffusion.Process({schedule}, "{value.predict}", {value.event_rank}{steps})'
+        given = (repr(part) if isinstance(part, int | float) else self.text(part) for part in value.arguments)
+        parts = [f"schedules.{value.schedule}({', '.join(given)})", f'"{value.predict}"', str(value.event_rank)]
+        parts += [] if value.steps is None else [f"steps={value.steps}"]
+        parts += [] if value.variance == "posterior" else [f'variance="{value.variance}"']
+        parts += [] if value.errors is None else [f"errors={self.text(value.errors)}"]
+        return f"diffusion.Process({', '.join(parts)})"
 
     def _denoising(self, value: Denoising) -> str:
         denoiser = ", ".join(value.denoisers)

@@ -53,6 +53,7 @@ class Function:
         noise: the random numbers that it takes.
         particles: how many particles its noise carries; None for no particle axis, 0 for as many as the caller wants.
         owns: for a loss: the groups found in `own`; all others are in `other`.
+        clamp: for a loss: (array, bound) of what is clamped to [-bound, bound] after each of the player's updates.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Function:
     noise: tuple[Noise, ...] = ()
     particles: int | None = None
     owns: tuple[str, ...] = ()
+    clamp: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Group:
         parameters: its arrays.
         support: for `learned` and `prior`: the set that the value lies in; the raw value is unconstrained.
         levels: the level index that it has a copy for, or None.
+        frozen: it came with a finished run: no player owns it, and its values are that run's.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Group:
     parameters: tuple[ParameterSpec, ...]
     support: Support | None = None
     levels: str | None = None
+    frozen: bool = False
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ PRIMITIVES: dict[str, str] = {
     "log_filter": "log p(y) of a linear-Gaussian chain of operands y, m0, P0, F, b, Q, H, c, r (and observed)",
     "smoother": "item 0 means [.., T, n], item 1 covariances [.., T, n, n] of the same operands",
     "inverse": "the inverse of a positive definite matrix",
+    "slots": "for each row of uniforms [B] a place of its own in a buffer of `size`: integers [B]",
+    "put": "a table with new rows: operands table [N, ..], their places [B], the rows [B, ..]",
     "origin": "zeros of `shape` with the batch axes of an operand whose event has `rank` axes",
     "gaussian_posterior": "item 0 mean [.., n], item 1 scale_tril [.., n, n] of eps | x, x = loc + W eps + noise(d)",
 }  # fmt: skip

@@ -204,8 +204,8 @@ class MarkovSampler(Node):
     """The end of a Markov chain on local functions (`Define`), without gradient: a function of its noise.
 
     Attributes:
-        sampler: a function of the runtimes' `samplers`: `langevin mala hmc gibbs gibbs_with_gradients block_gibbs`, or
-            one that anneals, which gives (end, log-weights).
+        sampler: a function of the runtimes, `samplers.mala` or `annealing.hmc`; one that anneals gives (end,
+            log-weights).
         functions: the local functions that give log-densities up to a constant, one number per batch element.
         start: where the chain begins.
         event_rank: trailing axes of the start that are one event.
@@ -243,21 +243,25 @@ class StateEntry(Node):
 
 @dataclass(frozen=True, slots=True)
 class Noising(Node):
-    """A diffusion's noising process and what its denoiser predicts: static.
+    """A diffusion's noising process and what its denoiser predicts: static but for what is learned.
 
     Attributes:
         schedule: a function of `dgmppl.ir.schedules`.
-        arguments: its arguments.
+        arguments: its arguments, values where they are learned.
         predict: `noise data velocity score`.
         event_rank: how many axes an event has.
         steps: of a chain; None in continuous time.
+        variance: `posterior` or `beta`.
+        errors: of each step, where reverse variances are learned.
     """
 
     schedule: str
-    arguments: tuple[float, ...]
+    arguments: tuple[float, ...] | tuple[Value, ...]
     predict: str
     event_rank: int
     steps: int | None
+    variance: str = "posterior"
+    errors: Value | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dgmppl.ir.networks import attention, causal, convolutional, perceptrons, recurrent, residual
+from dgmppl.ir.networks import attention, causal, convolutional, perceptrons, recurrent, residual, unets
 from dgmppl.ir.networks.causal import visiting_order
 from dgmppl.ir.networks.core import (
     ACTIVATIONS,
@@ -16,7 +16,7 @@ from dgmppl.ir.networks.core import (
     linear,
 )
 
-_MODULES = (perceptrons, residual, convolutional, attention, recurrent, causal)
+_MODULES = (perceptrons, residual, convolutional, unets, attention, recurrent, causal)
 NETWORKS.update({kind.name: kind for module in _MODULES for kind in module.KINDS})
 
 __all__ = [

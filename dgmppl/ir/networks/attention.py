@@ -11,16 +11,16 @@ from dgmppl.ir.networks.recurrent import check_sequence, sequence_signature
 from dgmppl.ir.parameters import ParameterSpec
 
 
-def _block(prefix: str, group: str, width: int) -> tuple[ParameterSpec, ...]:
+def attention_layers(prefix: str, group: str, width: int) -> tuple[ParameterSpec, ...]:
+    """The four linear layers of attention; keys have no bias."""
     layers = (("query", True), ("key", False), ("value", True), ("output", True))
-    attention = (
-        part
-        for name, bias in layers
-        for part in linear(f"{prefix}.attention.{name}", group, width, width, bias=bias)
-    )  # fmt: skip
+    return tuple(part for name, bias in layers for part in linear(f"{prefix}.{name}", group, width, width, bias=bias))
+
+
+def _block(prefix: str, group: str, width: int) -> tuple[ParameterSpec, ...]:
     return (
         *norm(f"{prefix}.norm1", group, width),
-        *attention,
+        *attention_layers(f"{prefix}.attention", group, width),
         *norm(f"{prefix}.norm2", group, width),
         *linear(f"{prefix}.first", group, width, 4 * width),
         *linear(f"{prefix}.second", group, 4 * width, width),
@@ -58,12 +58,13 @@ def _decoder(network: Network) -> tuple[ParameterSpec, ...]:
 def _check_heads(network: Network) -> Iterator[Misfit]:
     width, heads = network.size("width"), network.size("heads")
     if width % heads:
-        yield Misfit(
-            f"the width {width} of {network.name!r} cannot be shared by {heads} attention heads",
-            f"a multiple of {heads}",
-            str(width),
-            f"write `width={(width // heads + 1) * heads}`",
-        )
+        yield shared_by_heads(network.name, width, heads, f"write `width={(width // heads + 1) * heads}`")
+
+
+def shared_by_heads(name: str, width: int, heads: int, fix: str) -> Misfit:
+    """That a width is no multiple of the number of attention heads."""
+    message = f"the width {width} of {name!r} cannot be shared by {heads} attention heads"
+    return Misfit(message, f"a multiple of {heads}", str(width), fix)
 
 
 def _check_encoder(network: Network) -> Iterator[Misfit]:

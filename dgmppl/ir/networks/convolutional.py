@@ -212,19 +212,19 @@ def _check_causal(network: Network) -> Iterator[Misfit]:
 
 _KERNEL = Option("kernel", 4, "height and width of the windows; the stride is 2")
 _GROUPS = Option("groups", None, "groups of the group normalization before each activation; None for none")
-_LAYOUT = Option(
+LAYOUT = Option(
     "layout", "channels_first", "channels_first: [C, H, W]; channels_last: [H, W, C]; [H, W] has no channels"
 )
 
 KINDS = (
     NetworkKind(
         "conv_encoder",
-        (Option("channels", (32, 64), "channels behind each convolution"), _KERNEL, ACTIVATION, _GROUPS, _LAYOUT, OUT,
+        (Option("channels", (32, 64), "channels behind each convolution"), _KERNEL, ACTIVATION, _GROUPS, LAYOUT, OUT,
          PRIOR), _encoder, check=_check_encoder, doc="convolutions of stride 2 over an image, then an affine map",
     ),
     NetworkKind(
         "conv_decoder",
-        (Option("channels", (64, 32), "channels before each convolution"), _KERNEL, ACTIVATION, _GROUPS, _LAYOUT, OUT,
+        (Option("channels", (64, 32), "channels before each convolution"), _KERNEL, ACTIVATION, _GROUPS, LAYOUT, OUT,
          PRIOR), _decoder, check=_check_decoder, doc="an affine map, then transposed convolutions of stride 2",
     ),
     NetworkKind(

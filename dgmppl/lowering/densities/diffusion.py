@@ -11,19 +11,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dgmppl.ir.densities import DiffusionChain
+from dgmppl.ir.diffusions import errors_name, learned_parts, learns_schedule, null_names, schedule_names
 from dgmppl.ir.expressions import Call, Expression, Name
 from dgmppl.ir.kernel import Assign, Define, Denoising, Group, NetworkCall, Noising, Return, Value, Var
 from dgmppl.ir.option_calls import bind
 from dgmppl.ir.options import DIFFUSION_SCHEDULES, LOG_PROB, SAMPLERS
-from dgmppl.ir.parameters import Initializer, ParameterSpec
 from dgmppl.ir.program import Program, Site
-from dgmppl.ir.types import REAL, Dtype
+from dgmppl.ir.types import Dtype
 from dgmppl.lowering.calls import as_real
 from dgmppl.lowering.densities.forms import Variable, draw_from, log_density
 from dgmppl.lowering.expressions import lookup, lower_expression
 from dgmppl.lowering.layout import Lowered, combine, number, raise_rank
 from dgmppl.lowering.scope import Scope, unsupported
-from dgmppl.objectives.algebra import DenoisingTerm, Player
+from dgmppl.objectives.algebra import DenoisingTerm
 
 # Evaluations of the denoiser by the reverse chain in continuous time, which has no steps of its own.
 STEPS = 250
@@ -107,44 +107,16 @@ def _laid(value: Lowered, *parts: Lowered) -> Lowered:
 # ---- the denoiser ---------------------------------------------------------------------------------------------------
 
 
-def null_groups(program: Program) -> dict[str, Group]:
-    """Learned values that take the place of a dropped condition, `SITE.null`, as Ho and Salimans (2022) train them."""
-    specs = {}
-    for site in program.sites:
-        density = site.density
-        if isinstance(density, DiffusionChain) and density.drop:
-            for name, part in zip(_nulls(density, site.name), density.context, strict=True):
-                assert part.type is not None
-                specs[name] = ParameterSpec(name, name, part.type.shape, Initializer("normal", 1.0), REAL)
-    return {name: Group(name, "learned", (spec,), REAL) for name, spec in specs.items()}
-
-
-def with_nulls(program: Program, player: Player) -> Player:
-    """The player that owns a denoiser owns its nulls too."""
-    owned = [
-        name
-        for site in program.sites
-        if isinstance(site.density, DiffusionChain) and site.density.drop and site.density.denoiser in player.owns
-        for name in _nulls(site.density, site.name)
-    ]
-    return replace(player, owns=(*player.owns, *owned))
-
-
-def _nulls(density: DiffusionChain, site: str) -> tuple[str, ...]:
-    count = len(density.context)
-    return tuple(f"{site}.null" if count == 1 else f"{site}.null.{number}" for number in range(count))
+def learned_groups(program: Program) -> dict[str, Group]:
+    """What diffusions learn besides their denoisers."""
+    parts = (part for site in (*program.sites, *program.guide) for part in learned_parts(site))
+    return {part.name: Group(part.name, "learned", (part,), part.support) for part in parts}
 
 
 def _denoiser(density: DiffusionChain, scope: Scope, variable: Variable, *, free: bool = False) -> _Denoiser:
     """The process and the denoiser as statements; with `free` the one without condition too."""
-    schedule, options = _options(density.schedule, "cosine", DIFFUSION_SCHEDULES, "schedule")
-    if schedule == "learned":
-        raise unsupported(f"the learned schedule of {variable.name!r}", density.schedule.span, "cosine()")
-    process = Noising(
-        schedule, tuple(options.values()), density.predict, len(variable.kind.shape), density.steps, span=variable.span
-    )
     name = scope.fresh(f"{variable.name}_process")
-    scope.statements.append(Assign((name,), process))
+    scope.statements.append(Assign((name,), _process(density, scope, variable)))
     context = tuple(
         scope.assign(f"{variable.name}_given", as_real(lower_expression(scope, part))) for part in density.context
     )
@@ -156,6 +128,20 @@ def _denoiser(density: DiffusionChain, scope: Scope, variable: Variable, *, free
             _function(density, scope, variable, f"denoise_{variable.name}_freely", _null(density, scope, variable))
         )
     return _Denoiser(Var(name), tuple(functions), context)
+
+
+def _process(density: DiffusionChain, scope: Scope, variable: Variable) -> Noising:
+    """The noising process; what it learns is read from its groups."""
+    schedule, options = _options(density.schedule, "cosine", DIFFUSION_SCHEDULES, "schedule")
+    arguments: tuple[float, ...] | tuple[Value, ...] = tuple(options.values())
+    if learns_schedule(density):
+        arguments = tuple(Var(scope.use_group(name)) for name in schedule_names(variable.name))
+    process = Noising(
+        schedule, arguments, density.predict, len(variable.kind.shape), density.steps, span=variable.span
+    )  # fmt: skip
+    if density.variance != "learned":
+        return replace(process, variance=density.variance)
+    return replace(process, errors=Var(scope.use_group(errors_name(variable.name))))
 
 
 def _function(
@@ -173,7 +159,7 @@ def _null(density: DiffusionChain, scope: Scope, variable: Variable) -> tuple[Lo
     """The learned values of no condition."""
     return tuple(
         Lowered(Var(scope.use_group(name)), scope.groups[name].parameters[0].shape)
-        for name in _nulls(density, variable.name)
+        for name in null_names(density, variable.name)
     )
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from functools import singledispatch
 
 from dgmppl.errors import UnsupportedError
-from dgmppl.ir.densities import Density
+from dgmppl.ir.densities import Density, TrainedDensity
 from dgmppl.ir.program import Site
 from dgmppl.ir.types import Shape, TensorType
 from dgmppl.lowering.calls import as_real
 from dgmppl.lowering.layout import Lowered, combine, op, reduce_event
 from dgmppl.lowering.scope import Scope, unsupported
-from dgmppl.source import Span
+from dgmppl.source import Diagnostic, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,21 @@ class Variable:
 
 def not_lowered(density: Density, variable: Variable) -> UnsupportedError:
     """The error for a kind of density that has no form here."""
+    if isinstance(density, TrainedDensity):
+        return missing_run(density)
     name = type(density).__name__
     return unsupported(f"the {_WORDS.get(name, name)} of {variable.name!r}", variable.span)
+
+
+def missing_run(density: TrainedDensity) -> UnsupportedError:
+    """The error for a finished run that the compiler did not find: what stands in its place is unknown."""
+    return UnsupportedError([
+        Diagnostic(
+            "missing-run", f"the run {density.run!r} is not there: its densities are unknown", density.span,
+            expected="a finished run, beside the spec or in the current folder",
+            fix=f"fit it first, with `--out {density.run}`",
+        )
+    ])  # fmt: skip
 
 
 @singledispatch
@@ -103,7 +116,6 @@ _WORDS = {
     "DiffusionChain": "diffusion",
     "Unnormalized": "unnormalized density",
     "Implicit": "implicit density",
-    "TrainedDensity": "trained model",
     "GaussianProcess": "Gaussian process",
     "FlatPrior": "flat prior with bounds of its own",
 }

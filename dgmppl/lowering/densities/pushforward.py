@@ -13,7 +13,7 @@ from dgmppl.ir.program import Site
 from dgmppl.ir.types import Dtype
 from dgmppl.lowering.calls import as_real
 from dgmppl.lowering.densities.forms import Variable, draw_from, draw_site, log_density
-from dgmppl.lowering.expressions import lower_expression
+from dgmppl.lowering.expressions import lookup, lower_expression, value_of
 from dgmppl.lowering.layout import Lowered, combine
 from dgmppl.lowering.scope import Preimage, Scope
 
@@ -44,6 +44,13 @@ def _draw(density: Pushforward, scope: Scope, variable: Variable) -> Lowered:
     mapped, log_det = _mapped(density, scope, variable, drawn, variable.name, backwards=False)
     scope.keep_preimage(variable.section, variable.name, Preimage(mapped.value, drawn, log_det))
     return mapped
+
+
+@value_of.register
+def _value(density: Pushforward, scope: Scope, site: Site) -> Lowered:
+    """The image of a base that was drawn itself, as a guide may draw it."""
+    base = lookup(scope, density.base)
+    return scope.assign(site.name, _image(density, scope, Variable.of(site), base, backwards=False, log_det=False))
 
 
 def _base(density: Pushforward, scope: Scope, variable: Variable) -> Site:

@@ -17,7 +17,7 @@ from dgmppl.ir.kernel import Define, DensityValue, Draw, Gradient, Number, Retur
 from dgmppl.ir.program import Program, Role, Site
 from dgmppl.ir.types import Dtype
 from dgmppl.lowering.calls import as_real
-from dgmppl.lowering.densities.forms import Variable, draw_from, log_density
+from dgmppl.lowering.densities.forms import Variable, log_density
 from dgmppl.lowering.expressions import lookup, lower_expression
 from dgmppl.lowering.layout import Lowered, combine, negative, number, op, reduce_event
 from dgmppl.lowering.scope import Frame, Scope, unsupported
@@ -39,16 +39,17 @@ def log_unnormalized(scope: Scope, density: Unnormalized) -> Lowered:
     return value
 
 
-def _called(function: str, value: Lowered) -> Lowered:
+def called(function: str, value: Lowered) -> Lowered:
+    """An elementwise function of a value."""
     return combine("call", value, function=function)
 
 
 # log of each positive function of `Positive(f, link=)`.
 _LINKS: dict[str, Callable[[Lowered], Lowered]] = {
     "exp": lambda f: f,
-    "abs": lambda f: _called("log", _called("abs", f)),
-    "square": lambda f: combine("mul", number(2.0), _called("log", _called("abs", f))),
-    "softplus": lambda f: _called("log", _called("softplus", f)),
+    "abs": lambda f: called("log", called("abs", f)),
+    "square": lambda f: combine("mul", number(2.0), called("log", called("abs", f))),
+    "softplus": lambda f: called("log", called("softplus", f)),
 }
 
 
@@ -90,7 +91,7 @@ def given(scope: Scope) -> dict[str, Lowered]:
     return {
         name: value
         for name, value in scope.frame.values.items()
-        if name not in sites or sites[name].role is not Role.DETERMINISTIC
+        if name not in sites or sites[name].role is not Role.DETERMINISTIC or not sites[name].parents
     }
 
 
@@ -112,22 +113,26 @@ def states_of(scope: Scope, name: str) -> int:
 
 def local_function(scope: Scope, wish: str, names: tuple[str, ...], body: Callable[[], Lowered]) -> str:
     """A local function of the values of some sites; its name."""
-    outer = scope.frame
     arguments = tuple(scope.fresh(f"{name}_value") for name in names)
-    values = given(scope)
-    for name, argument in zip(names, arguments, strict=True):
-        values[name] = Lowered(Var(argument), scope.program.by_name[name].typed.shape, True, Dtype.REAL)
-    with scope.within(Frame(values=values, clock=outer.clock)) as frame:
+    sites = [scope.program.by_name[name] for name in names]
+    values = {
+        site.name: Lowered(Var(argument), site.typed.shape, True, Dtype.REAL)
+        for site, argument in zip(sites, arguments, strict=True)
+    }
+    return define(scope, wish, arguments, values, body)
+
+
+def define(
+    scope: Scope, wish: str, arguments: tuple[str, ...], values: dict[str, Lowered], body: Callable[[], Lowered]
+) -> str:
+    """A local function of arguments, which are the values of sites or make them; its name."""
+    outer = scope.frame
+    with scope.within(Frame(values={**given(scope), **values}, clock=outer.clock)) as frame:
         value = body()
         frame.statements.append(Return((value.value,)))
     function = scope.fresh(wish)
     scope.statements.append(Define(function, ", ".join(arguments), tuple(frame.statements)))
     return function
-
-
-def density_function(scope: Scope, site: Site, hidden: tuple[str, ...] = ()) -> str:
-    """log p~ as a local function of a site's value, with hidden units summed out."""
-    return local_function(scope, f"log_p_{site.name}", (site.name,), lambda: marginal(scope, site, hidden))
 
 
 def joint_function(scope: Scope, visible: Site, hidden: Site) -> str:
@@ -240,26 +245,22 @@ def draw_units(scope: Scope, site: Site, name: str, hidden: tuple[str, ...]) -> 
 # ---- where chains begin ---------------------------------------------------------------------------------------------
 
 
+_STANDARD = {
+    "real": Elementary("Normal", (("loc", Literal(0.0)), ("scale", Literal(1.0)))),
+    "positive": Elementary("LogNormal", (("loc", Literal(0.0)), ("scale", Literal(1.0)))),
+    "unit": Elementary("Uniform", (("low", Literal(0.0)), ("high", Literal(1.0)))),
+}
+
+
 def base_of(density: Unnormalized, site: Site) -> Elementary | None:
-    """The normalized density that a chain begins with: the base, on real support else a standard normal."""
+    """The normalized density that a chain begins with: the base; without one a standard one of the support."""
     if isinstance(density.base, Elementary):
         return density.base
     if density.base is None and site.typed.support.discrete:
         return None
-    if density.base is None and site.typed.support.kind == "real":
-        return Elementary("Normal", (("loc", Literal(0.0)), ("scale", Literal(1.0))))
+    if density.base is None and site.typed.support.kind in _STANDARD:
+        return _STANDARD[site.typed.support.kind]
     raise unsupported(f"a chain of {site.name!r} on the support {site.typed.support}", site.span)
-
-
-def draw_base(scope: Scope, site: Site) -> Lowered:
-    """A draw of what a chain begins with, in real numbers; uniform over finite states."""
-    base = base_of(density_of_energy(site), site)
-    name = f"{site.name}.start"
-    if base is not None:
-        return as_real(draw_from(base, scope, replace(Variable.of(site), name=name)))
-    kind, states = site.typed, states_of(scope, site.name)
-    form, noise = uniform_states(states, kind.shape), scope.random(name, *state_noise(states, kind.shape), kind.plate)
-    return as_real(Lowered(Draw(form, noise.value), kind.shape, True, kind.dtype, noise.axes))
 
 
 def uniform_states(states: int, shape: tuple[int, ...]) -> DensityValue:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from dgmppl.ir.bijectors import Bijector
+from dgmppl.ir.diffusions import learned_parts
 from dgmppl.ir.expressions import text as written
+from dgmppl.ir.networks import Network
 from dgmppl.ir.parameters import count
 from dgmppl.ir.program import Program, Role
 from dgmppl.objectives.algebra import Derivation, Objective, Player, PlayerTerm, Scale, Term
@@ -79,11 +82,13 @@ def _term(term: PlayerTerm) -> dict[str, Any]:
 
 
 def parameter_count(program: Program) -> int:
-    """How many numbers are learned or have a prior; copies per level counted."""
-    arrays = [*(network.parameters for network in program.networks.values())]
-    arrays += [bijector.parameters for bijector in program.bijectors.values()]
-    total = sum(count(parameters) for parameters in arrays)
+    """How many numbers are learned or have a prior, not frozen; copies per level counted."""
+    modules: tuple[Network | Bijector, ...] = (*program.networks.values(), *program.bijectors.values())
+    total = sum(count(module.parameters) for module in modules if module.name not in program.frozen_groups)
     for site in (*program.sites, *program.guide):
+        if site.name in program.frozen_groups:
+            continue
+        total += count(part for part in learned_parts(site) if part.name not in program.frozen_groups)
         if site.role in {Role.LEARNED, Role.PARAMETER} and site.section != "guide":
             total += site.typed.size * (len(program.levels.get(site.level, ())) or 1 if site.level else 1)
         elif site.role is Role.LEARNED:

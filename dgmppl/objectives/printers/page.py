@@ -10,7 +10,7 @@ from dgmppl.ir.program import Program
 from dgmppl.objectives.algebra import Derivation, Player, PlayerTerm
 from dgmppl.objectives.printers.explanation import maximized, parameter_count, total
 
-_WIDTH = 100
+WIDTH = 100
 
 _STATUS = {
     "exact": "log p(data | parameters) is computed exactly",
@@ -27,21 +27,25 @@ _DIRECTION = {
 }
 
 
-def explain_text(program: Program, derivation: Derivation) -> str:
-    """A readable page: graph, rules with reasons, objective, players, what can be asked, what was not used and why."""
+def explain_text(program: Program, derivation: Derivation, width: int = WIDTH) -> str:
+    """A readable page: graph, rules with reasons, objective, players, what can be asked, what was not used and why.
+
+    Args:
+        program: typed, its guide complete.
+        derivation: its.
+        width: columns of a line; what has no place to break is longer.
+    """
+    asked = ((name, value.level, value.why) for name, value in derivation.capabilities.items())
     parts = [
         [program.name, "=" * len(program.name)],
-        [derivation.factorization, f"{derivation.status}: {_STATUS[derivation.status]}"],
-        _section("Rules", _rows((used.rule, used.site, used.why) for used in derivation.rules)),
-        _section("Objective", _objective(derivation)),
-        _section(
-            "What can be asked",
-            _rows((name, value.level, value.why) for name, value in derivation.capabilities.items()),
-        ),
+        [*_formula(derivation.factorization, width), f"{derivation.status}: {_STATUS[derivation.status]}"],
+        _section("Rules", _rows(((used.rule, used.site, used.why) for used in derivation.rules), width)),
+        _section("Objective", _objective(derivation, width)),
+        _section("What can be asked", _rows(asked, width)),
         [f"{parameter_count(program)} parameters"],
-        _section("Notes", [line for note in derivation.notes for line in _wrap(note, "- ")]),
-        _section("Rules not used", _rows((entry.rule, entry.site, entry.why) for entry in derivation.refusals)),
-        _section("References", [line for source in derivation.references for line in _wrap(source, "- ")]),
+        _section("Notes", _list(derivation.notes, width)),
+        _section("Rules not used", _rows(((one.rule, one.site, one.why) for one in derivation.refusals), width)),
+        _section("References", _list(derivation.references, width)),
     ]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
@@ -51,36 +55,59 @@ def _section(title: str, lines: Iterable[str]) -> list[str]:
     return [title, "-" * len(title), *found] if found else []
 
 
-def _wrap(line: str, start: str = "") -> list[str]:
-    return textwrap.wrap(line, _WIDTH, initial_indent=start, subsequent_indent=" " * len(start), break_long_words=False)
+def _wrap(line: str, width: int, start: str = "", under: int | None = None) -> list[str]:
+    """Lines of a text that opens with `start`; the later ones are set in by as much, or by `under`."""
+    indent = " " * (len(start) if under is None else under)
+    return textwrap.wrap(
+        line, width, initial_indent=start, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
-def _rows(rows: Iterable[tuple[str, str, str]]) -> Iterator[str]:
+def _list(lines: Iterable[str], width: int) -> list[str]:
+    return [part for line in lines for part in _wrap(line, width, "- ")]
+
+
+def _formula(line: str, width: int, start: str = "") -> list[str]:
+    """A formula, broken after a closed bracket alone: between terms or factors, those of an expectation included."""
+    opened: list[bool] = []
+    kept: list[str] = []
+    for sign in line:
+        if sign in "([{":
+            opened.append(sign == "[" and kept[-1:] == ["}"])
+        elif sign in ")]}" and opened:
+            opened.pop()
+        breaks = all(opened) and kept[-1:] in ([")"], ["]"])
+        kept.append("\u00a0" if sign == " " and not breaks else sign)
+    found = _wrap("".join(kept), width, start, len(start) + 4)
+    return [part.replace("\u00a0", " ") for part in found]
+
+
+def _rows(rows: Iterable[tuple[str, str, str]], width: int) -> Iterator[str]:
     """Three columns; the last one is wrapped under itself."""
     found = list(rows)
     first = max((len(row[0]) for row in found), default=0)
     second = max((len(row[1]) for row in found), default=0)
     for name, site, why in found:
-        yield from _wrap(why, f"{name:<{first}}  {site:<{second}}  ")
+        yield from _wrap(why, width, f"{name:<{first}}  {site:<{second}}  ")
 
 
-def _objective(derivation: Derivation) -> Iterator[str]:
+def _objective(derivation: Derivation, width: int) -> Iterator[str]:
     objective = derivation.objective
     yield objective.status.replace("_", " ") + (f", descends {objective.divergence}" if objective.divergence else "")
     if derivation.engine is not None:
         yield f"engine: {written(derivation.engine)}"
     for player in objective.players:
-        yield from _player(player)
+        yield from _player(player, width)
 
 
-def _player(player: Player) -> Iterator[str]:
+def _player(player: Player, width: int) -> Iterator[str]:
     verb = "maximizes" if maximized(player) else "minimizes"
     pace = "" if player.every == 1 else f", every {player.every} steps"
     yield f"{player.name} {verb}{pace}"
-    yield f"    {total(player)}"
+    yield from _formula(total(player), width, "    ")
     yield f"    owns {', '.join(player.owns) or 'nothing'}"
     for term in player.terms:
-        yield from _wrap(_term(term), "    ")
+        yield from _wrap(_term(term), width, "    ")
 
 
 def _term(term: PlayerTerm) -> str:

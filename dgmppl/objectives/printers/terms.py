@@ -25,9 +25,11 @@ from dgmppl.objectives.algebra import (
     LogPrior,
     LogSum,
     NoiseContrast,
+    NoiseLadder,
     Penalty,
     Scale,
     ScoreMatching,
+    Squared,
     Sum,
     Supervision,
     Term,
@@ -115,6 +117,8 @@ def _print(term: Term, n: _Notation) -> str:
             return _surrogate(term, n)
         case Conjugate() | DensityRatio() | Penalty():
             return _critic(term, n)
+        case Squared(term=inner):
+            return n["E"] + _bracket(f"({_print(inner, n)}){n['square']}", n)
         case _:
             assert_never(term)
 
@@ -225,6 +229,19 @@ def _marginal(term: LogMeanExp | LogSum | LogIntegral | FreeEnergy, n: _Notation
             return f"{n.log}{n.under(n['sum'], n.names(names))} {exp}({n['minus']}E({n.names((*visible, *names))}))"
 
 
+def _denoising(term: ScoreMatching, n: _Notation) -> str:
+    """Denoising score matching at one noise, or at several with their weights."""
+    ladder, epsilon, (left, right) = term.ladder or NoiseLadder(), n["epsilon"], n.bars
+    several = ladder.levels > 1
+    noise = n.under(n["sigma"], "k") if several else _factor(term.sigma if term.sigma is not None else 0.0, n)
+    given = "" if ladder.level is None else f"; {n.name(ladder.level)} = {noise}"
+    weight = f"{noise}^{{{ladder.power:g}}} " if n.tex else f"{noise}^{ladder.power:g} "
+    expectation = n.under(n["E"], "k") if several else n["E"]
+    square = f"{left}{n['grad']}{n.log}p({n.name(term.site)} + {noise}{epsilon}{given})"
+    square += f" + {epsilon}/{noise}{right}{n['square']}"
+    return f"{n['half']}{expectation}{weight if ladder.power else ''}{square}"
+
+
 def _surrogate(
     term: ContrastiveGradient | ScoreMatching | NoiseContrast | DenoisingTerm | VelocityRegression, n: _Notation
 ) -> str:
@@ -236,10 +253,11 @@ def _surrogate(
             energy = f"{grad}{'F' if hidden else 'E'}({n.name(site)})"
             ups, downs = (n.under(expectation, _draw(side, n)) for side in (positive, negative))
             return f"{ups}{_bracket(energy, n)}{n.minus}{downs}{_bracket(energy, n)}"
-        case ScoreMatching(kind="denoising", site=site, sigma=sigma):
-            noise = _factor(sigma if sigma is not None else 0.0, n)
-            score = f"{grad}{n.log}p({n.name(site)} + {noise}{n['epsilon']})"
-            return f"{half}{expectation}{left}{score} + {n['epsilon']}/{noise}{right}{square}"
+        case ScoreMatching(kind="denoising"):
+            return _denoising(term, n)
+        case ScoreMatching(kind="explicit", site=site, density=str() as known):
+            scores = (f"{grad}{n.log}{density}({n.name(site)})" for density in ("p", n.under("p", n.name(known))))
+            return f"{half}{expectation}{left}{n.minus.join(scores)}{right}{square}"
         case ScoreMatching(kind="sliced", site=site):
             score = f"{grad}{n.log}p({n.name(site)})"
             top = n["transposed"]
@@ -248,6 +266,11 @@ def _surrogate(
             score = f"{grad}{n.log}p({n.name(site)})"
             trace = n["trace"]
             return f"{expectation}{_bracket(f'{trace}{grad}{score} + {half}{left}{score}{right}{square}', n)}"
+        case NoiseContrast(site=site, noise=noise, ranking=True):
+            ratios = (f"p({n.name(at)})/{n.under('p', n.name(noise))}({n.name(at)})" for at in (site, noise))
+            data, fake = ratios
+            share = f"{data} / ({data} + {n.under(n['sum'], n.name(noise))} {fake})"
+            return f"{n['minus']}{n.under(expectation, n['data'])}{_bracket(f'{n.log}({share})', n)}"
         case NoiseContrast(site=site, noise=noise):
             ratio = f"{n.log}p({n.name(site)}){n.minus}{n.log}{n.under('p', n.name(noise))}({n.name(site)})"
             minus, score = n["minus"], f"{n.log}{n['sigma']}"

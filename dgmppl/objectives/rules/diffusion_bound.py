@@ -7,6 +7,7 @@ log p(x) >= -KL(q(x_T | x) || p(x_T)) - sum_t E KL(q(x_{t-1} | x_t, x) || p(x_{t
 from __future__ import annotations
 
 from dgmppl.ir.densities import DiffusionChain
+from dgmppl.ir.diffusions import learns_schedule
 from dgmppl.ir.program import Program, Site
 from dgmppl.objectives.rules.rule import Expansion
 from dgmppl.objectives.state import Verdict
@@ -18,7 +19,8 @@ def _applies(program: Program, site: Site) -> Verdict:
         return Verdict(False, "it is not a diffusion")
     steps = site.density.steps
     time = "continuous time" if steps is None else f"{steps} steps"
-    return Verdict(True, f"it is a diffusion of {time}, whose path is integrated by its fixed noising process")
+    process = "noising process, whose schedule is learned" if learns_schedule(site.density) else "fixed noising process"
+    return Verdict(True, f"it is a diffusion of {time}, whose path is integrated by its {process}")
 
 
 RULE = Expansion(

@@ -13,12 +13,15 @@ from dgmppl.objectives.state import State
 from dgmppl.objectives.terms.adversarial import adversarial
 from dgmppl.objectives.terms.energies import (
     contrastive_divergence,
-    denoising_score_matching,
-    implicit_score_matching,
     noise_contrastive,
-    sliced_score_matching,
 )
 from dgmppl.objectives.terms.likelihoods import elbo, iwae, mle, supervise, vlb
+from dgmppl.objectives.terms.scores import (
+    denoising_score_matching,
+    explicit_score_matching,
+    implicit_score_matching,
+    sliced_score_matching,
+)
 from dgmppl.objectives.terms.transport import flow_matching
 
 TERMS: Mapping[str, Callable[[State, Request], Share]] = {
@@ -30,6 +33,7 @@ TERMS: Mapping[str, Callable[[State, Request], Share]] = {
     "denoising_score_matching": denoising_score_matching,
     "sliced_score_matching": sliced_score_matching,
     "implicit_score_matching": implicit_score_matching,
+    "explicit_score_matching": explicit_score_matching,
     "contrastive_divergence": contrastive_divergence,
     "noise_contrastive": noise_contrastive,
     "adversarial": adversarial,

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from dgmppl.ir.expressions import Call, Expression, Literal
+from dgmppl.ir.expressions import Call, Expression, Literal, text
+from dgmppl.ir.functions import FUNCTIONS
+from dgmppl.ir.program import Critic, Program, Role, Site
 from dgmppl.objectives.algebra import Conjugate, Direction, Penalty, PlayerTerm, Scale
 from dgmppl.objectives.capabilities import Ability, abilities
-from dgmppl.objectives.contributions import Contribution, Share, critic_groups, model_groups
-from dgmppl.objectives.divergences import ALPHA, DIVERGENCES, Divergence, alpha_divergence
+from dgmppl.objectives.contributions import Contribution, Share, critic_groups, model_groups, site_groups
+from dgmppl.objectives.divergences import ALPHA, DIVERGENCES, Divergence, FDivergence, alpha_divergence
+from dgmppl.objectives.generators import declared
 from dgmppl.objectives.requests import Request, called, number, problem
 from dgmppl.objectives.state import State
 from dgmppl.objectives.terms.densities import critic_name
 
 # Penalties that are no term of a loss, but change the critic itself.
-_CONSTRAINTS = {"spectral": "The critic's weights are divided by their largest singular values (Miyato et al. 2018)."}
+_CONSTRAINTS = {
+    "spectral": "The critic's weights are divided by their largest singular values (Miyato et al. 2018).",
+    "clip": (
+        "Every weight of the critic is clamped after each of its steps (Arjovsky et al. 2017, algorithm 1), so that "
+        "the supremum is over a restricted class of Lipschitz functions: a Wasserstein distance is not estimated."
+    ),
+}
+
+# What is to be said of samples that reach the critic in another form; whether value and gradient stay unbiased.
+_FAKES = {
+    "mean": ("The critic is shown means in the place of samples: another model's divergence.", False, False),
+    "straight_through": ("Samples carry the gradient of their mean: biased (Bengio et al. 2013).", True, False),
+    "score_function": (
+        "Samples carry the score-function gradient, which is unbiased, with the mean of the other rows' losses as "
+        "baseline (Mnih and Rezende 2016).", True, True,
+    ),
+}  # fmt: skip
 
 # What a Wasserstein critic is held to where nothing is asked for (Gulrajani et al. 2017).
 _LIPSCHITZ = Call("gradient", (Literal(10.0),))
@@ -25,25 +45,32 @@ def adversarial(state: State, request: Request) -> Share:
     index = _critic(state, request)
     divergence, settings = _divergence(request)
     held = _constraint(request)
-    options = (*settings, *_fake(state, request, index), *held)
+    fake = _fake(state, request, index)
     reads = state.structure.program.critics[index].reads
     symbol = _symbol(state, divergence, reads)
+    symbol, direction = _estimated(divergence, symbol, request)
     variant = _variant(divergence, request)
-    saturating = variant == "saturating"
+    _unbounded(state.structure.program.critics[index], divergence, request)
     joint = any(state.structure.name_of(name) not in state.structure.observed_names for name in reads)
+    options = (*settings, *fake, *held)
     played = Conjugate(divergence.name, index, reads, "critic", options=options, joint=joint)
-    dual = PlayerTerm(Scale(-1.0, played), symbol, Direction.LOWER)
+    dual = PlayerTerm(Scale(-1.0, played), symbol, direction)
+    saturating = variant == "saturating"
+    said, unbiased_value, unbiased_gradient = _FAKES.get(called(request.get("fake")) or "", ("", True, True))
     loss = PlayerTerm(
         replace(played, player="model", variant=variant),
         symbol if saturating else f"a variant of descending {symbol}",
-        Direction.LOWER if saturating else Direction.NONE,
+        direction if saturating else Direction.NONE,
+        value_unbiased=unbiased_value,
+        gradient_unbiased=unbiased_gradient,
         weight=request.weight,
     )
     terms = (dual, *_penalty(divergence, played, request))
     critic = Contribution(critic_name(state, index), critic_groups(state.structure.program, index), terms)
     steps = request.whole("critic_steps") or 1
     model = Contribution("model", model_groups(state.structure) - critic.owns, (loss,), steps)
-    notes = (*_notes(divergence, symbol, variant), *(_CONSTRAINTS[called(asked) or ""] for _, asked in held))
+    notes = (*_notes(divergence, symbol, direction, variant), *(_CONSTRAINTS[called(asked) or ""] for _, asked in held))
+    notes = (*notes, said) if said else notes
     return Share("divergence_lower_bound", symbol, (critic, model), notes, (divergence.reference,))
 
 
@@ -73,6 +100,9 @@ def _critic(state: State, request: Request) -> int:
 def _divergence(request: Request) -> tuple[Divergence, tuple[tuple[str, Expression], ...]]:
     """The divergence that a term names, with the settings that make it."""
     word, written = request.word("divergence"), request.get("divergence")
+    if word == "f" and isinstance(written, Call):
+        divergence, generator = declared(written)
+        return divergence, (("generator", generator),)
     if word != "alpha":
         return DIVERGENCES[word], ()
     given = [*written.arguments, *(value for _, value in written.keywords)] if isinstance(written, Call) else []
@@ -100,25 +130,94 @@ def _symbol(state: State, divergence: Divergence, reads: tuple[str, ...]) -> str
     return divergence.symbol
 
 
+def _estimated(divergence: Divergence, symbol: str, request: Request) -> tuple[str, Direction]:
+    """What the dual's value lies below: the divergence; over clamped critics, a supremum that has no other name.
+
+    A slope that is held to one by a penalty, or layer by layer, exceeds one somewhere, so that nothing is bounded.
+    """
+    asked = request.get("penalty")
+    if divergence.lipschitz and called(asked) == "clip":
+        return "sup over clamped T of E_{p_data}[T] − E_{p_model}[T]", Direction.LOWER
+    return symbol, Direction.NONE if divergence.lipschitz else Direction.LOWER
+
+
 def _fake(state: State, request: Request, index: int) -> tuple[tuple[str, Expression], ...]:
-    """How samples of the model reach the critic; refuses what would send no gradient to the generator."""
+    """How samples of the model reach the critic; refuses what would send no gradient to what made them."""
     fake, source = request.get("fake"), request.word("source")
-    structure = state.structure
-    for name in (structure.name_of(read) for read in structure.program.critics[index].reads):
-        if name not in structure.variables or name not in structure.observed_names or fake is not None:
+    program, way = state.structure.program, called(request.get("fake"))
+    reads = program.critics[index].reads
+    if way == "score_function":
+        _baseline(program, request)
+    for site in _silenced(program, reads, source == "reconstruction"):
+        swapped = site.role is Role.OBSERVED and site.name in reads
+        if (way == "score_function" and source == "prior") or (way is not None and swapped):
             continue
-        able = abilities(structure.program, structure.variables[name].site)
-        if Ability.RSAMPLE not in able:
-            raise problem(
-                "objective-fake",
-                f"adversarial({name}): samples of {name} carry no gradient",
-                request.span,
-                found=f"{name} can {able.describe()}",
-                expected="a site with RSAMPLE, or fake=mean | straight_through | score_function",
-                fix=f"write `adversarial({name}, fake=mean)`",
-            )
+        raise problem(
+            "objective-fake",
+            f"adversarial({reads[0]}): samples of {site.name} carry no gradient",
+            request.span or site.span,
+            found=f"{site.name} can {abilities(program, site).describe()}",
+            expected="a site with RSAMPLE, or fake=mean | straight_through | score_function"
+            if swapped
+            else "a site with RSAMPLE, or fake=score_function",
+            fix=f"write `adversarial({reads[0]}, fake=score_function)`" if source == "prior" else None,
+        )
     chosen = (("fake", fake),) if fake is not None else ()
     return chosen if source == "prior" else (*chosen, ("source", Literal(source)))
+
+
+def _unbounded(critic: Critic, divergence: Divergence, request: Request) -> None:
+    """Refuses a squashed critic where its values are distances: no supremum over such critics is one."""
+    expression = critic.expression
+    if not divergence.lipschitz or not isinstance(expression, Call) or expression.function not in FUNCTIONS:
+        return
+    image = FUNCTIONS[expression.function].image
+    if image is not None and image.kind in {"unit", "interval"}:
+        raise problem(
+            "objective-critic",
+            f"{divergence.name} compares the critic's values themselves, and {expression.function} squashes them",
+            critic.span or request.span,
+            expected="a critic with values on the whole line",
+            found=text(expression),
+            fix=f"write `{', '.join(critic.reads)}: {', '.join(map(text, expression.arguments))}`",
+        )
+
+
+def _silenced(program: Program, reads: tuple[str, ...], reconstruction: bool) -> Iterator[Site]:
+    """Draws on the way to what a critic reads that pass no gradient on, though something behind them is trained."""
+    latents = frozenset(site.name for site in program.latents)
+    guided = latents if reconstruction else latents & set(reads)
+    for sites, names in ((program.by_name, frozenset(reads)), (program.guide_by_name, guided)):
+        for site in _behind(sites, names):
+            drawn = site.role in {Role.LATENT, Role.GUIDE} or (site.role is Role.OBSERVED and site.name in reads)
+            if not drawn or Ability.RSAMPLE in abilities(program, site):
+                continue
+            if any(site_groups(program, part) for part in _behind(sites, frozenset({site.name}))):
+                yield site
+
+
+def _behind(sites: Mapping[str, Site], names: frozenset[str]) -> list[Site]:
+    """Sites and all that they are made of, as far as these are not data."""
+    found: dict[str, Site] = {}
+    pending = list(names)
+    while pending:
+        site = sites.get(pending.pop())
+        if site is not None and site.name not in found and (site.role is not Role.OBSERVED or site.name in names):
+            found[site.name] = site
+            pending += site.parents
+    return list(found.values())
+
+
+def _baseline(program: Program, request: Request) -> None:
+    """Refuses a score-function gradient of single rows: a row's baseline is the mean of the others."""
+    if 1 in {program.train.batch_size, program.rows}:
+        raise problem(
+            "objective-baseline",
+            "the score-function gradient of a row takes the mean of the other rows as its baseline",
+            request.span,
+            expected="at least two rows in a batch",
+            fix="write `train: {batch_size: 64}`",
+        )
 
 
 def _variant(divergence: Divergence, request: Request) -> str:
@@ -149,9 +248,12 @@ def _constraint(request: Request) -> tuple[tuple[str, Expression], ...]:
     return (("penalty", asked),) if asked is not None and called(asked) in _CONSTRAINTS else ()
 
 
-def _notes(divergence: Divergence, symbol: str, variant: str) -> tuple[str, ...]:
-    notes = [f"The critic gives a lower bound on {symbol}, which the generator lowers: no guarantee on the divergence."]
-    if divergence.limit:
+def _notes(divergence: Divergence, symbol: str, direction: Direction, variant: str) -> tuple[str, ...]:
+    what = "a lower bound on" if direction is Direction.LOWER else "an estimate, no bound, of"
+    notes = [f"The critic gives {what} {symbol}, which the generator lowers: no guarantee on the divergence."]
+    if isinstance(divergence, FDivergence):
+        notes.append(f"{divergence.name}: {divergence.statement}.")
+    if divergence.limit and not (divergence.lipschitz and direction is Direction.LOWER):
         notes.append(f"{divergence.name}: {divergence.limit}.")
     if variant == "non_saturating" and "saturating" in divergence.variants:
         notes.append("The generator's update is the non-saturating variant; saturating=True descends the dual itself.")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+from dgmppl.ir.expressions import Literal
+from dgmppl.ir.program import Site
 from dgmppl.objectives.algebra import (
     ContrastiveGradient,
     Direction,
@@ -10,12 +14,11 @@ from dgmppl.objectives.algebra import (
     NoiseContrast,
     PlayerTerm,
     Scale,
-    ScoreMatching,
 )
 from dgmppl.objectives.capabilities import Ability, abilities
 from dgmppl.objectives.contributions import Contribution, Share, evidence, model_groups, site_groups
 from dgmppl.objectives.expansion import rule_of
-from dgmppl.objectives.requests import Request, called, problem
+from dgmppl.objectives.requests import Request, called, number, problem
 from dgmppl.objectives.rules.unnormalized_data import RULE as UNNORMALIZED_DATA
 from dgmppl.objectives.state import State, Verdict
 from dgmppl.objectives.structure import Variable
@@ -44,56 +47,30 @@ def energy_site(state: State, request: Request) -> Variable:
     return state.structure.variables[found[0]]
 
 
-def _score(state: State, request: Request, kind: str) -> Variable:
-    variable = energy_site(state, request)
+def alternatives(variable: Variable) -> str:
+    """What else could train an energy by default, with its bias and its cost."""
+    name, size = variable.name, math.prod(variable.site.typed.shape)
+    others = "noise_contrastive(noise=...): consistent where the noise covers data and model; E at data and at noise."
     if variable.site.typed.support.discrete:
-        raise problem(
-            "objective-needs-real",
-            f"{kind} score matching needs real support, and {variable.name} is discrete",
-            request.span,
-            found=str(variable.site.typed.support),
-            fix="write `contrastive_divergence()`",
+        return (
+            f"{name} is discrete, so by default its energy follows the likelihood's gradient, biased by a finite chain "
+            f"of as many evaluations of E. Alternative: {others}"
         )
-    return variable
-
-
-def _score_share(state: State, request: Request, term: ScoreMatching, estimates: str, notes: tuple[str, ...]) -> Share:
-    part = PlayerTerm(term, estimates, Direction.EQUAL, weight=request.weight)
-    player = Contribution("model", model_groups(state.structure), (part,))
-    divergence = "D_F(p_data ∗ N(0, σ²I) ‖ p_model)" if term.kind == "denoising" else "D_F(p_data ‖ p_model)"
-    return Share("score_divergence", divergence, (player,), notes)
-
-
-def denoising_score_matching(state: State, request: Request) -> Share:
-    """Half E || score(x + sigma eps) + eps / sigma ||^2 (Vincent 2011, eq. 9)."""
-    variable = _score(state, request, "denoising")
-    note = (
-        "Denoising score matching fits the data smoothed by the noise: at its optimum the model is p_data ∗ N(0, σ²I)."
+    return (
+        f"{name} is real, so by default its score is matched: one gradient of E, biased by the smoothing. "
+        "Alternatives: sliced_score_matching(): no bias, more variance; one second derivative along a random "
+        f"direction. implicit_score_matching(): no bias; {size} second derivatives. contrastive_divergence(): the "
+        f"likelihood's gradient, biased by a finite chain; a gradient of E for each of its steps. {others}"
     )
-    term = ScoreMatching(variable.name, "denoising", request.scalar("sigma"))
-    return _score_share(state, request, term, "D_F(p_data ∗ N(0, σ²I) ‖ p_model) + const", (note,))
-
-
-def sliced_score_matching(state: State, request: Request) -> Share:
-    """E v^T (d score) v + half (v^T score)^2 over random directions v (Song et al. 2020, eq. 8)."""
-    variable = _score(state, request, "sliced")
-    term = ScoreMatching(variable.name, "sliced", projections=request.whole("projections") or 1)
-    return _score_share(state, request, term, "D_F(p_data ‖ p_model) + const", ())
-
-
-def implicit_score_matching(state: State, request: Request) -> Share:
-    """E tr(d score) + half || score ||^2 (Hyvarinen 2005, theorem 1)."""
-    variable = _score(state, request, "implicit")
-    term = ScoreMatching(variable.name, "implicit")
-    return _score_share(state, request, term, "D_F(p_data ‖ p_model) + const", ())
 
 
 def contrastive_divergence(state: State, request: Request) -> Share:
     """E_p[dE] - E_data[dE] by a short chain, started at the data or persistent (Hinton 2002; Tieleman 2008)."""
     variable = energy_site(state, request)
-    given = {
-        key: value for key in ("steps", "step_size", "persistent", "sampler") if (value := request.get(key)) is not None
-    }
+    options = ("steps", "step_size", "persistent", "sampler", "buffer", "reinit")
+    given = {key: value for key in options if (value := request.get(key)) is not None}
+    persistent = _persistent(state, request)
+    given["persistent"] = Literal(persistent)
     sampler = chain(state, variable, given, request.span)
     visible = variable.name
     term = ContrastiveGradient(
@@ -112,7 +89,6 @@ def contrastive_divergence(state: State, request: Request) -> Share:
         gradient_unbiased=False,
         weight=request.weight,
     )
-    persistent = request.flag("persistent")
     kind = "Persistent contrastive divergence" if persistent else "Contrastive divergence"
     note = f"{kind} follows the likelihood's gradient, biased by its finite chain: the gradient of no function."
     rest = tuple(
@@ -124,6 +100,32 @@ def contrastive_divergence(state: State, request: Request) -> Share:
     return Share("mixed" if rest else "gradient_only", None, (player,), (note,))
 
 
+def _persistent(state: State, request: Request) -> bool:
+    """Whether chains go on between updates.
+
+    Raises:
+        SpecError: the buffer of chains is smaller than a batch, or there is nothing that could begin anew.
+    """
+    buffer, rows = request.get("buffer"), state.structure.program.train.batch_size
+    persistent = request.flag("persistent") or buffer is not None
+    if not persistent and request.get("reinit") is not None:
+        raise problem(
+            "objective-buffer",
+            "every chain begins at the data: there is no persistent one that `reinit` could begin anew",
+            request.span,
+            fix="add `persistent=True`, or leave `reinit` out",
+        )
+    kept = number(buffer)
+    if kept is not None and rows is not None and kept < rows:
+        raise problem(
+            "objective-buffer",
+            f"a buffer of {kept:g} chains is smaller than a batch of {rows} rows, each of which takes one",
+            request.span,
+            fix=f"`buffer={rows}` or more, or a smaller batch",
+        )
+    return persistent
+
+
 def _summed(state: State) -> tuple[str, ...]:
     """The units that have been summed out of the energy."""
     return tuple(name for name, rule in state.eliminated.items() if rule == "energy_marginal")
@@ -132,37 +134,70 @@ def _summed(state: State) -> tuple[str, ...]:
 def noise_contrastive(state: State, request: Request) -> Share:
     """Logistic discrimination of data against a normalized noise site, log Z learned (Gutmann and Hyvarinen 2012)."""
     variable = energy_site(state, request)
-    program = state.structure.program
-    name = called(request.get("noise"))
-    noise = program.by_name.get(name) if name is not None else None
-    if noise is None or noise.name in state.structure.variables or not _normalized(state, noise.name):
-        raise problem(
-            "objective-noise",
-            f"noise={name}: noise must be a normalized site of the model that nothing else reads",
-            request.span,
-            expected="a site with a density and samples, such as `noise: Normal(0, 1, shape=2)`",
-        )
-    x = variable.name
+    noise = normalized_site(state, request, "noise", variable)
+    x, ranking = variable.name, bool(variable.given) or request.flag("ranking")
     term = PlayerTerm(
-        NoiseContrast(variable.name, noise.name, request.whole("ratio") or 1),
-        f"log p_data({x}) − log p_{noise.name}({x}), by logistic regression",
+        NoiseContrast(variable.name, noise.name, request.whole("ratio") or 1, ranking),
+        f"log p_data({x}) − log p_{noise.name}({x}), by {'ranking' if ranking else 'logistic regression'}",
         Direction.NONE,
         weight=request.weight,
     )
-    parts = [Contribution("model", model_groups(state.structure), (term,))]
-    owned = site_groups(program, noise)
-    if owned:
-        read = state.structure.variable(noise)
-        density = LogDensity(noise.name, read.given, "model", rule_of(program, noise).name, at=variable.name)
-        fit = PlayerTerm(Scale(-1.0, density), f"E_data[log p_{noise.name}({variable.name})]", Direction.EQUAL)
-        parts.append(Contribution("noise", owned, (fit,)))
-    notes = (
-        "Noise-contrastive estimation is consistent where the noise covers the data and the model, with its learned "
-        "log-normalizer, can reach them.",
+    player = Contribution("model", model_groups(state.structure), (term,))
+    reach = "given what it is conditioned on" if ranking else "with its learned log-normalizer"
+    notes: tuple[str, ...] = (
+        f"Noise-contrastive estimation is consistent where the noise covers the data and the model, {reach}, can reach "
+        "them.",
     )
-    return Share("regression", None, tuple(parts), notes)
+    if ranking:
+        notes += (f"Log Z of {x} falls out: each datum is ranked among noise of its own (Ma and Collins 2018).",)
+    return Share("regression", None, (player, *fitted(state, noise, variable)), notes)
+
+
+def normalized_site(state: State, request: Request, option: str, variable: Variable) -> Site:
+    """The normalized site that an option names, which nothing else reads and which has the variable's shape.
+
+    Raises:
+        SpecError: it is none.
+    """
+    name, program = called(request.get(option)), state.structure.program
+    site = program.by_name.get(name) if name is not None else None
+    if site is None or site.name in state.structure.variables or not _normalized(state, site.name):
+        raise problem(
+            "objective-noise",
+            f"{option}={name}: {option} must be a normalized site of the model that nothing else reads",
+            request.span,
+            expected=f"a site with a density and samples, such as `{option}: Normal(0, 1, shape=2)`",
+        )
+    others = [peer for peer in variable.joint if peer in state.structure.observed_names and peer != variable.name]
+    if others:
+        raise problem(
+            "objective-noise",
+            f"{option}={name} is one site, and {variable.name} has a joint density with {', '.join(others)}",
+            request.span,
+            fix="stack the data in one column: `x: Energy(...)`",
+        )
+    if site.typed.shape != variable.site.typed.shape:
+        raise problem(
+            "objective-noise",
+            f"{option}={name} has the shape {list(site.typed.shape)}, {variable.name} has another",
+            request.span,
+            expected=str(list(variable.site.typed.shape)),
+        )
+    return site
 
 
 def _normalized(state: State, name: str) -> bool:
     able = abilities(state.structure.program, state.structure.program.by_name[name])
     return Ability.LOG_PROB in able and Ability.SAMPLE in able
+
+
+def fitted(state: State, site: Site, variable: Variable) -> tuple[Contribution, ...]:
+    """Who fits a side density to the data by its likelihood; nobody where it has no parameters."""
+    program = state.structure.program
+    owned = site_groups(program, site)
+    if not owned:
+        return ()
+    read = state.structure.variable(site)
+    density = LogDensity(site.name, read.given, "model", rule_of(program, site).name, at=variable.name)
+    fit = PlayerTerm(Scale(-1.0, density), f"E_data[log p_{site.name}({variable.name})]", Direction.EQUAL)
+    return (Contribution("noise", owned, (fit,)),)

@@ -20,9 +20,11 @@ from dgmppl.objectives.algebra import (
 from dgmppl.objectives.bounds import BoundOptions, estimators, guided_latents, likelihood, unnormalized
 from dgmppl.objectives.capabilities import Ability, abilities
 from dgmppl.objectives.contributions import Contribution, Share, evidence, model_groups
+from dgmppl.objectives.frozen import frozen_guide
 from dgmppl.objectives.requests import Request, called, problem
 from dgmppl.objectives.state import Factor, State, total
 from dgmppl.objectives.terms.densities import energy_player, ratio_critic, special_notes
+from dgmppl.objectives.terms.transport import steadying
 
 _BIASED = frozenset({"gumbel", "straight_through"})
 FORWARD_KL = "KL(p_data ‖ p_model)"
@@ -125,6 +127,7 @@ def bound(state: State, request: Request, options: BoundOptions) -> Share:
     others = [ratio_critic(state, name) for name in ratios] + [energy_player(state, name) for name in lacking]
     player = Contribution("model", model_groups(state.structure), (term,))
     notes = _notes(state, options, draws, bounded) + special_notes(state)
+    others += steadying(state, expression)
     return Share(status, None if ratios else FORWARD_KL, (*others, player), notes)
 
 
@@ -137,10 +140,11 @@ _GRADIENTS = {
 }
 
 
-def _gradients(draws: tuple[Draw, ...], options: BoundOptions) -> Iterator[str]:
+def _gradients(state: State, draws: tuple[Draw, ...], options: BoundOptions) -> Iterator[str]:
     """How gradients reach the guide, draw by draw."""
     for draw in draws:
-        yield f"q({draw.name}): {_GRADIENTS[draw.estimator]}."
+        frozen = frozen_guide(state.structure, draw.name)
+        yield f"q({draw.name}): {'frozen, no gradient reaches it' if frozen else _GRADIENTS[draw.estimator]}."
     if options.importance and draws:
         pathwise = all(draw.estimator == "pathwise" for draw in draws)
         kind = "doubly reparameterized (DReG)" if pathwise else "VIMCO: each particle's baseline is the others' mean"
@@ -148,7 +152,7 @@ def _gradients(draws: tuple[Draw, ...], options: BoundOptions) -> Iterator[str]:
 
 
 def _notes(state: State, options: BoundOptions, draws: tuple[Draw, ...], bounded: bool) -> tuple[str, ...]:
-    notes = list(_gradients(draws, options))
+    notes = list(_gradients(state, draws, options))
     if not bounded:
         notes.append(
             "Nothing is left to bound: every latent is eliminated exactly, so this is the log likelihood itself."

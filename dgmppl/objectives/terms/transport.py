@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dgmppl.ir.densities import DiffusionChain, Pushforward
-from dgmppl.objectives.algebra import DenoisingTerm, Direction, PlayerTerm, VelocityRegression
+from dgmppl.ir.diffusions import interior
+from dgmppl.objectives.algebra import DenoisingTerm, Direction, PlayerTerm, Squared, Term, VelocityRegression
 from dgmppl.objectives.capabilities import continuous_time
 from dgmppl.objectives.contributions import Contribution, Share, model_groups
 from dgmppl.objectives.requests import Request, called, problem
@@ -63,3 +64,18 @@ def denoising(state: State, request: Request, name: str) -> Share:
     )
     player = Contribution("model", model_groups(state.structure), (term,))
     return Share("reweighted_bound", None, (player,), (note,), ("Ho, Jain and Abbeel 2020, eq. 14",))
+
+
+def steadying(state: State, loss: Term) -> tuple[Contribution, ...]:
+    """The player of learned schedules in continuous time: it makes the bound's estimate vary least.
+
+    The bound does not depend on a schedule between its ends, its estimate at one random time does; with the mean
+    fixed, the least square is the least variance (Kingma et al. 2021, section 5.1 and appendix I.2).
+
+    Args:
+        state: what is left of the log joint.
+        loss: the negated bound.
+    """
+    owned = frozenset(filter(None, (interior(variable.site) for variable in state.structure.variables.values())))
+    term = PlayerTerm(Squared(loss), "the variance of the bound's estimate, plus what does not move", Direction.NONE)
+    return (Contribution("schedule", owned, (term,)),) if owned else ()

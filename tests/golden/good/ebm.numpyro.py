@@ -11,7 +11,7 @@ import numpyro
 import numpyro.distributions as dist
 from numpyro.contrib.module import eqx_module
 
-from dgmppl_numpyro import densities, derivatives, distributions, draws, networks, operations, samplers
+from dgmppl_numpyro import annealing, densities, derivatives, distributions, draws, networks, operations, samplers
 
 
 class Potential(eqx.Module):
@@ -104,12 +104,12 @@ def loss_model(own, other, state, batch, noise, step):
     """minimize  ½ E‖∇log p(x + 0.1ε) + ε/0.1‖²    (nats per datum)"""
     potential = own["potential"]
     x = batch["x"]
+    eps = noise["x.smoothing"]  # [B, 2]
+    x_noisy = x + 0.1 * eps  # [B, 2]
 
     def log_p_x(x_value):
         potential_out = potential(x_value)  # [B]
         return -potential_out + densities.normal(x_value, 0.0, 2.0).sum(-1)
-    eps = noise["x.smoothing"]  # [B, 2]
-    x_noisy = x + 0.1 * eps  # [B, 2]
     loss = (0.5 * jnp.square(derivatives.gradient(log_p_x, x_noisy, 1) + eps / 0.1).sum(-1)).mean()  # []
     return loss, state, {"loss": loss}
 
@@ -134,7 +134,7 @@ def anneal_x(parameters, batch, noise):
         potential_out = potential(x_value_)  # [B]
         return -potential_out + densities.normal(x_value_, 0.0, 2.0).sum(-1)
     # [B, 2]
-    x_sampled = samplers.annealed_hmc(
+    x_sampled = annealing.hmc(
         log_base_x,
         log_p_x,
         x_start,
@@ -160,7 +160,7 @@ def anneal_x_back(parameters, batch, noise):
         potential_out = potential(x_value_)  # [B]
         return -potential_out + densities.normal(x_value_, 0.0, 2.0).sum(-1)
     # [B, 2]
-    x_sampled = samplers.annealed_hmc(
+    x_sampled = annealing.hmc(
         log_base_x,
         log_p_x,
         x,

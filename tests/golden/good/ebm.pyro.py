@@ -10,7 +10,7 @@ import torch
 from pyro import poutine
 from torch import nn
 
-from dgmppl_pyro import densities, derivatives, distributions, draws, operations, programs, samplers
+from dgmppl_pyro import annealing, densities, derivatives, distributions, draws, operations, programs, samplers
 
 
 class Potential(nn.Module):
@@ -114,12 +114,12 @@ def loss_model(own, other, state, batch, noise, step):
     """minimize  ½ E‖∇log p(x + 0.1ε) + ε/0.1‖²    (nats per datum)"""
     potential = own["potential"]
     x = batch["x"]
+    eps = noise["x.smoothing"]  # [B, 2]
+    x_noisy = x + 0.1 * eps  # [B, 2]
 
     def log_p_x(x_value):
         potential_out = potential(x_value)  # [B]
         return -potential_out + densities.normal(x_value, 0.0, 2.0).sum(-1)
-    eps = noise["x.smoothing"]  # [B, 2]
-    x_noisy = x + 0.1 * eps  # [B, 2]
     loss = (0.5 * torch.square(derivatives.gradient(log_p_x, x_noisy, 1) + eps / 0.1).sum(-1)).mean()  # []
     return loss, state, {"loss": loss}
 
@@ -144,7 +144,7 @@ def anneal_x(parameters, batch, noise):
         potential_out = potential(x_value_)  # [B]
         return -potential_out + densities.normal(x_value_, 0.0, 2.0).sum(-1)
     # [B, 2]
-    x_sampled = samplers.annealed_hmc(
+    x_sampled = annealing.hmc(
         log_base_x,
         log_p_x,
         x_start,
@@ -170,7 +170,7 @@ def anneal_x_back(parameters, batch, noise):
         potential_out = potential(x_value_)  # [B]
         return -potential_out + densities.normal(x_value_, 0.0, 2.0).sum(-1)
     # [B, 2]
-    x_sampled = samplers.annealed_hmc(
+    x_sampled = annealing.hmc(
         log_base_x,
         log_p_x,
         x,

@@ -9,7 +9,7 @@ import pyro.distributions as dist
 from pyro import poutine
 from torch import nn
 
-from dgmppl_pyro import densities, distributions, draws, operations, programs, samplers
+from dgmppl_pyro import annealing, densities, distributions, draws, operations, programs, samplers
 
 
 class Potential(nn.Module):
@@ -152,7 +152,7 @@ def anneal_x(parameters, batch, noise):
         potential_out = potential(x_value_)  # [B]
         return -potential_out + densities.normal(x_value_, 0.0, 2.0).sum(-1)
     # [B, 2]
-    x_sampled = samplers.annealed_hmc(
+    x_sampled = annealing.hmc(
         log_base_x,
         log_p_x,
         x_start,
@@ -178,7 +178,7 @@ def anneal_x_back(parameters, batch, noise):
         potential_out = potential(x_value_)  # [B]
         return -potential_out + densities.normal(x_value_, 0.0, 2.0).sum(-1)
     # [B, 2]
-    x_sampled = samplers.annealed_hmc(
+    x_sampled = annealing.hmc(
         log_base_x,
         log_p_x,
         x,

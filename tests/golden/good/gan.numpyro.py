@@ -1,7 +1,8 @@
-"""gan: compiled by dgmppl from gan.yaml (sha256 5603471de028), backend numpyro.
+"""gan: compiled by dgmppl from gan.yaml (sha256 b124044b10dd), backend numpyro.
 
 p(x, z) = p(z) p(x | z)
 minimize  −[E_{p_data}[T(x)] − E_{p}[f*(T(x))]]    D_JS(p_data ‖ p_model)
+minimize  r1(0.1) on T    the critic's constraint
 minimize  −E_{p}[T(x)]    a variant of descending D_JS(p_data ‖ p_model)
 """
 
@@ -14,7 +15,7 @@ import numpyro
 import numpyro.distributions as dist
 from numpyro.contrib.module import eqx_module
 
-from dgmppl_numpyro import draws, networks, operations
+from dgmppl_numpyro import derivatives, draws, networks, operations
 
 
 class Generator(eqx.Module):
@@ -89,7 +90,7 @@ def noise(key, name, rows, particles=1, dtype=None):
 
 
 def loss_critic(own, other, state, batch, noise, step):
-    """minimize  −[E_{p_data}[T(x)] − E_{p}[f*(T(x))]]    (nats per datum)"""
+    """minimize  −[E_{p_data}[T(x)] − E_{p}[f*(T(x))]] + r1(0.1) on T    (nats per datum)"""
     discriminator = own["discriminator"]
     generator_ = other["generator"]
     x = batch["x"]
@@ -104,7 +105,12 @@ def loss_critic(own, other, state, batch, noise, step):
         0.5 * (math.log(2) - operations.softplus(-discriminator_out))
         - 0.5 * (operations.softplus(discriminator_out_) - math.log(2))
     )
-    loss = (-divergence).mean()  # []
+
+    def critic(point):
+        discriminator_out_2 = discriminator(point)  # [B]
+        return discriminator_out_2
+    slope = derivatives.gradient(critic, x, 1)  # [B, 2]
+    loss = (-divergence).mean() + (0.5 * 0.1 * jnp.square(slope).sum(-1)).mean()  # []
     return loss, state, {"loss": loss, "divergence": divergence.mean()}
 
 

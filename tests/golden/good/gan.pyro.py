@@ -1,7 +1,8 @@
-"""gan: compiled by dgmppl from gan.yaml (sha256 5603471de028), backend pyro.
+"""gan: compiled by dgmppl from gan.yaml (sha256 b124044b10dd), backend pyro.
 
 p(x, z) = p(z) p(x | z)
 minimize  −[E_{p_data}[T(x)] − E_{p}[f*(T(x))]]    D_JS(p_data ‖ p_model)
+minimize  r1(0.1) on T    the critic's constraint
 minimize  −E_{p}[T(x)]    a variant of descending D_JS(p_data ‖ p_model)
 """
 
@@ -9,11 +10,12 @@ import math
 
 import pyro
 import pyro.distributions as dist
+import torch
 import torch.nn.functional as F
 from pyro import poutine
 from torch import nn
 
-from dgmppl_pyro import draws, operations, programs
+from dgmppl_pyro import derivatives, draws, operations, programs
 
 
 class Generator(nn.Module):
@@ -92,7 +94,7 @@ def noise(generator, name, rows, particles=1, dtype=None, device=None):
 
 
 def loss_critic(own, other, state, batch, noise, step):
-    """minimize  −[E_{p_data}[T(x)] − E_{p}[f*(T(x))]]    (nats per datum)"""
+    """minimize  −[E_{p_data}[T(x)] − E_{p}[f*(T(x))]] + r1(0.1) on T    (nats per datum)"""
     discriminator = own["discriminator"]
     generator_ = other["generator"]
     x = batch["x"]
@@ -107,7 +109,12 @@ def loss_critic(own, other, state, batch, noise, step):
         0.5 * (math.log(2) - operations.softplus(-discriminator_out))
         - 0.5 * (operations.softplus(discriminator_out_) - math.log(2))
     )
-    loss = (-divergence).mean()  # []
+
+    def critic(point):
+        discriminator_out_2 = discriminator(point)  # [B]
+        return discriminator_out_2
+    slope = derivatives.gradient(critic, x, 1)  # [B, 2]
+    loss = (-divergence).mean() + (0.5 * 0.1 * torch.square(slope).sum(-1)).mean()  # []
     return loss, state, {"loss": loss, "divergence": divergence.mean()}
 
 

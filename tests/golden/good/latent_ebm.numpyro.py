@@ -11,7 +11,7 @@ import numpyro
 import numpyro.distributions as dist
 from numpyro.contrib.module import eqx_module
 
-from dgmppl_numpyro import densities, distributions, draws, networks, samplers
+from dgmppl_numpyro import annealing, densities, distributions, draws, networks, samplers
 
 
 class Encoder(eqx.Module):
@@ -230,7 +230,7 @@ def anneal_z(parameters, batch, noise):
         tilt_out = tilt(z_value_)  # [B]
         return -tilt_out + densities.standard_normal(z_value_).sum(-1)
     # [B, 16]
-    z_sampled = samplers.annealed_hmc(
+    z_sampled = annealing.hmc(
         log_base_z,
         log_p_z,
         z_start,
@@ -256,7 +256,7 @@ def anneal_z_back(parameters, batch, noise):
         tilt_out = tilt(z_value_)  # [B]
         return -tilt_out + densities.standard_normal(z_value_).sum(-1)
     # [B, 16]
-    z_sampled = samplers.annealed_hmc(
+    z_sampled = annealing.hmc(
         log_base_z,
         log_p_z,
         z,

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pyro import poutine
 from torch import nn
 
-from dgmppl_pyro import densities, distributions, draws, networks, programs, samplers
+from dgmppl_pyro import annealing, densities, distributions, draws, networks, programs, samplers
 
 
 class Encoder(nn.Module):
@@ -244,7 +244,7 @@ def anneal_z(parameters, batch, noise):
         tilt_out = tilt(z_value_)  # [B]
         return -tilt_out + densities.standard_normal(z_value_).sum(-1)
     # [B, 16]
-    z_sampled = samplers.annealed_hmc(
+    z_sampled = annealing.hmc(
         log_base_z,
         log_p_z,
         z_start,
@@ -270,7 +270,7 @@ def anneal_z_back(parameters, batch, noise):
         tilt_out = tilt(z_value_)  # [B]
         return -tilt_out + densities.standard_normal(z_value_).sum(-1)
     # [B, 16]
-    z_sampled = samplers.annealed_hmc(
+    z_sampled = annealing.hmc(
         log_base_z,
         log_p_z,
         z,

@@ -13,7 +13,7 @@ import numpyro
 import numpyro.distributions as dist
 from numpyro.contrib.module import eqx_module
 
-from dgmppl_numpyro import bijectors, densities, distributions, draws, networks, operations, samplers
+from dgmppl_numpyro import annealing, bijectors, densities, distributions, draws, networks, operations, samplers
 
 
 class Potential(eqx.Module):
@@ -221,7 +221,7 @@ def anneal_x(parameters, batch, noise):
         potential_out = potential(x_value_)  # [B]
         return -potential_out + densities.normal(x_value_, 0.0, 2.0).sum(-1)
     # [B, 2]
-    x_sampled = samplers.annealed_hmc(
+    x_sampled = annealing.hmc(
         log_base_x,
         log_p_x,
         x_start,
@@ -247,7 +247,7 @@ def anneal_x_back(parameters, batch, noise):
         potential_out = potential(x_value_)  # [B]
         return -potential_out + densities.normal(x_value_, 0.0, 2.0).sum(-1)
     # [B, 2]
-    x_sampled = samplers.annealed_hmc(
+    x_sampled = annealing.hmc(
         log_base_x,
         log_p_x,
         x,

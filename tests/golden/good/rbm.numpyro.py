@@ -7,7 +7,7 @@ minimize  E_{p_data(v)}[∇F(v)] − E_{p(v)}[∇F(v)]    the gradient of −E_d
 import jax
 import jax.numpy as jnp
 
-from dgmppl_numpyro import derivatives, draws, operations, samplers
+from dgmppl_numpyro import annealing, derivatives, draws, operations, samplers
 
 
 def initial(key):
@@ -136,7 +136,7 @@ def anneal_v(parameters, batch, noise):
             + operations.dot(v_value, operations.matvec(W, h_value))
         )
     # [B, 64]
-    v_sampled = samplers.annealed_block_gibbs(
+    v_sampled = annealing.block_gibbs(
         log_p_v_h,
         v_start,
         1,
@@ -166,7 +166,7 @@ def anneal_v_back(parameters, batch, noise):
             + operations.dot(v_value, operations.matvec(W, h_value))
         )
     # [B, 64]
-    v_sampled = samplers.annealed_block_gibbs(
+    v_sampled = annealing.block_gibbs(
         log_p_v_h,
         v_start,
         1,

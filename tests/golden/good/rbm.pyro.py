@@ -6,7 +6,7 @@ minimize  E_{p_data(v)}[∇F(v)] − E_{p(v)}[∇F(v)]    the gradient of −E_d
 
 import torch
 
-from dgmppl_pyro import derivatives, draws, operations, samplers
+from dgmppl_pyro import annealing, derivatives, draws, operations, samplers
 
 
 def initial():
@@ -133,7 +133,7 @@ def anneal_v(parameters, batch, noise):
             + operations.dot(v_value, operations.matvec(W, h_value))
         )
     # [B, 64]
-    v_sampled = samplers.annealed_block_gibbs(
+    v_sampled = annealing.block_gibbs(
         log_p_v_h,
         v_start,
         1,
@@ -163,7 +163,7 @@ def anneal_v_back(parameters, batch, noise):
             + operations.dot(v_value, operations.matvec(W, h_value))
         )
     # [B, 64]
-    v_sampled = samplers.annealed_block_gibbs(
+    v_sampled = annealing.block_gibbs(
         log_p_v_h,
         v_start,
         1,

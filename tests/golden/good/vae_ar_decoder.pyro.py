@@ -59,10 +59,11 @@ class Decoder(nn.Module):
     def step(self, cache, i, previous):
         """The cache, and what the network says of the i-th element visited, given the one before."""
         x, h1, h2 = cache
-        x = self.layers[0].fill(x, causal.number(previous, self.layers[0].weight)[..., None], i)
-        h1 = self.layers[1].fill(h1, F.relu(self.layers[0].units(x, i)), i)
-        h2 = self.layers[2].fill(h2, F.relu(self.layers[1].units(h1, i)), i)
-        h = self.layers[2].units(h2, i)
+        layer0, layer1, layer2 = self.layers
+        x = layer0.fill(x, causal.number(previous, layer0.weight)[..., None], i)
+        h1 = layer1.fill(h1, F.relu(layer0.units(x, i)), i)
+        h2 = layer2.fill(h2, F.relu(layer1.units(h1, i)), i)
+        h = layer2.units(h2, i)
         return (x, h1, h2), h[..., 0]
 
 

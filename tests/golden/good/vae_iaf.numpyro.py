@@ -83,9 +83,10 @@ class IafConditioner(eqx.Module):
     def step(self, cache, i, previous):
         """The cache, and what the network says of the i-th element visited, given the one before."""
         x, h1 = cache
-        x = self.layers[0].fill(x, causal.number(previous, self.layers[0].weight)[..., None], i)
-        h1 = self.layers[1].fill(h1, jax.nn.relu(self.layers[0].units(x, i)), i)
-        h = self.layers[1].units(h1, i)
+        layer0, layer1 = self.layers
+        x = layer0.fill(x, causal.number(previous, layer0.weight)[..., None], i)
+        h1 = layer1.fill(h1, jax.nn.relu(layer0.units(x, i)), i)
+        h = layer1.units(h1, i)
         shift = h[..., 0]
         log_scale = h[..., 1]
         return (x, h1), (shift, log_scale)

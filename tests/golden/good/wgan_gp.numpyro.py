@@ -1,8 +1,8 @@
-"""wgan-gp: compiled by dgmppl from wgan_gp.yaml (sha256 c84575f35dd5), backend numpyro.
+"""wgan-gp: compiled by dgmppl from wgan_gp.yaml (sha256 d2e9b433fcd3), backend numpyro.
 
 p(x, z) = p(z) p(x | z)
 minimize  −[E_{p_data}[T(x)] − E_{p}[T(x)]]    W₁(p_data, p_model)
-minimize  gradient(10) on T    the critic's constraint
+minimize  gradient(1) on T    the critic's constraint
 minimize  −E_{p}[T(x)]    W₁(p_data, p_model)
 """
 
@@ -88,7 +88,7 @@ def noise(key, name, rows, particles=1, dtype=None):
 
 
 def loss_critic(own, other, state, batch, noise, step):
-    """minimize  −[E_{p_data}[T(x)] − E_{p}[T(x)]] + gradient(10) on T    (nats per datum)"""
+    """minimize  −[E_{p_data}[T(x)] − E_{p}[T(x)]] + gradient(1) on T    (nats per datum)"""
     discriminator = own["discriminator"]
     generator_ = other["generator"]
     x = batch["x"]
@@ -107,7 +107,7 @@ def loss_critic(own, other, state, batch, noise, step):
         return discriminator_out_2
     slope = derivatives.gradient(critic, x_between, 1)  # [B, 2]
     gradient_norm = jnp.sqrt(jnp.square(slope).sum(-1) + 1e-12)  # [B]
-    loss = (-divergence).mean() + (10.0 * jnp.square(gradient_norm - 1.0)).mean()  # []
+    loss = (-divergence).mean() + (1.0 * jnp.square(gradient_norm - 1.0)).mean()  # []
     return loss, state, {"loss": loss, "divergence": divergence.mean(), "gradient_norm": gradient_norm.mean()}
 
 

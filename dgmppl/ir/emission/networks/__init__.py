@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dgmppl.ir.emission.networks import attention, causal, convolutional, perceptrons, recurrent, residual
+from dgmppl.ir.emission.networks import attention, causal, convolutional, perceptrons, recurrent, residual, unets
 from dgmppl.ir.emission.networks.core import PRINTERS, Layer, Method, NetworkPrinter
 
-for _module in (perceptrons, residual, convolutional, attention, recurrent, causal):
+for _module in (perceptrons, residual, convolutional, unets, attention, recurrent, causal):
     PRINTERS.update(_module.PRINTERS)
 
 __all__ = ["PRINTERS", "Layer", "Method", "NetworkPrinter"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sized
 from dataclasses import dataclass
+from itertools import pairwise
 
 from dgmppl.ir.emission.networks.core import ClassBody, Layer, Method, NetworkPrinter, Printer, flat, joined
 from dgmppl.ir.networks import Network
@@ -141,13 +142,15 @@ def _made_call(network: Network, printer: NetworkPrinter) -> tuple[str, ...]:
 
 
 def _made_step(network: Network, printer: NetworkPrinter) -> tuple[str, ...]:
-    hidden = len(masked_layers(network)) - 1
-    lines, value = [f"x = self.layers[0].fill(x, {features(causal_signature(network), 'previous', _LIKE)}, i)"], "x"
-    for number in range(1, hidden + 1):
-        units = printer.activation(network, f"self.layers[{number - 1}].units({value}, i)")
+    layers = [f"layer{number}" for number in range(len(masked_layers(network)))]
+    given = features(causal_signature(network), "previous", f"{layers[0]}.weight")
+    lines = [f"{', '.join(layers)}{_comma(layers)} = self.layers", f"x = {layers[0]}.fill(x, {given}, i)"]
+    value = "x"
+    for number, (before, after) in enumerate(pairwise(layers), 1):
+        units = printer.activation(network, f"{before}.units({value}, i)")
         value = f"h{number}"
-        lines.append(f"{value} = self.layers[{number}].fill({value}, {units}, i)")
-    return (*lines, f"h = self.layers[{hidden}].units({value}, i)")
+        lines.append(f"{value} = {after}.fill({value}, {units}, i)")
+    return (*lines, f"h = {layers[-1]}.units({value}, i)")
 
 
 PRINTERS: dict[str, Printer] = {"made": made}

@@ -24,7 +24,7 @@ def conv_encoder(network: Network, printer: NetworkPrinter) -> ClassBody:
     """The image through the body; its features and the other inputs, flattened, through one linear layer."""
     names, image = argument_names(network), network.inputs[0].shape
     others = [flat(name, len(kind.shape)) for name, kind in zip(names[1:], network.inputs[1:], strict=True)]
-    features = f"self.body({_channels_first(names[0], len(image), network.options['layout'])})"
+    features = f"self.body({channels_first(names[0], len(image), network.options['layout'])})"
     channels, *_ = image_of(image, network.options["layout"])
     units = encoded_features(network) + network.in_features - network.inputs[0].size
     parts = {
@@ -44,7 +44,7 @@ def conv_decoder(network: Network, printer: NetworkPrinter) -> ClassBody:
         lines.append(f"h = operations.flatten(self.body({value}), 3)")
         more, heads = printer.outputs(network, "h")
     else:
-        lines.append(f"h = self.body({value}).swapaxes(-3, -2).swapaxes(-2, -1)")
+        lines.append(f"h = {channels_last(f'self.body({value})')}")
         more, heads = printer.outputs(network, "h", image[1:])
     call = Method("call", tuple(argument_names(network)), (*lines, *more, f"return {', '.join(heads)}"))
     return ClassBody({"body": body}, (call,))
@@ -64,10 +64,18 @@ def _options(network: Network) -> dict[str, object]:
     return {"widths": network.sizes("channels"), **{name: network.options[name] for name in names}}
 
 
-def _channels_first(name: str, rank: int, layout: object) -> str:
-    if rank == 2:
-        return f"{name}[..., None, :, :]"
-    return f"{name}.swapaxes(-1, -2).swapaxes(-2, -3)" if layout == "channels_last" else name
+def channels_first(name: str, rank: int, layout: object, axes: int = 2) -> str:
+    """An image, or a map with so many axes, with its channels in front; one that has none gets one."""
+    if rank == axes:
+        return f"{name}[..., None, {', '.join(':' * axes)}]"
+    if layout != "channels_last":
+        return name
+    return name + "".join(f".swapaxes({-place}, {-place - 1})" for place in range(1, axes + 1))
+
+
+def channels_last(value: str, axes: int = 2) -> str:
+    """A map with its channels behind its axes."""
+    return value + "".join(f".swapaxes({-place - 1}, {-place})" for place in range(axes, 0, -1))
 
 
 PRINTERS: dict[str, Printer] = {

@@ -193,12 +193,23 @@ def entering(network: Network) -> tuple[list[str], str]:
 
     With `time=embedding(width)` the last input is a time, which enters as its embedding.
     """
+    value = joined(_parts(network))
+    return ([], value) if value == "x" else ([f"h = {value}"], "h")
+
+
+def beside_the_first(network: Network) -> str:
+    """Every input but the first, flattened and joined with the others, a time as its embedding; "" for none."""
+    parts = _parts(network)[1:]
+    return joined(parts) if parts else ""
+
+
+def _parts(network: Network) -> list[str]:
+    """Each input as a vector."""
     names = argument_names(network)
     parts = [flat(name, len(kind.shape)) for name, kind in zip(names, network.inputs, strict=True)]
     if time_width(network) is not None:
         parts[-1] = f"self.time({names[-1]})"
-    value = joined(parts)
-    return ([], value) if value == "x" else ([f"h = {value}"], "h")
+    return parts
 
 
 def describe(network: Network) -> str:

@@ -1,0 +1,116 @@
+"""Noising processes, what denoisers predict in them, and the times at which they are told apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dgmppl.ir.schedules import Schedule
+
+Denoiser: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Process:
+    """A noising process and what its denoiser predicts.
+
+    Attributes:
+        schedule: the noise at each time.
+        predict: `noise` eps, `data` x, `velocity` (Salimans and Ho 2022, section 4; with a schedule's scale the
+            preconditioning of Karras et al. 2022, eq. 7, up to its sign) or `score`.
+        event: how many axes an event has.
+        steps: of a chain; None in continuous time.
+        variance: of the chain's reverse steps, `posterior` or `beta`.
+        errors: the mean squared errors per element of the predicted noise [steps], each in [0, 1], that reverse
+            variances are best for (`schedules.variance_ratio`); None where the variances are fixed.
+    """
+
+    schedule: Schedule
+    predict: str
+    event: int
+    steps: int | None = None
+    variance: str = "posterior"
+    errors: Tensor | None = None
+
+
+def levels(process: Process, log_snr: Tensor) -> tuple[Tensor, Tensor]:
+    """alpha and sigma at a log-SNR [..], with axes for an event on the right."""
+    log_snr = behind(log_snr, process.event)
+    if process.schedule.preserving:
+        return torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr).sqrt()
+    return torch.ones_like(log_snr), torch.exp(-log_snr / 2)
+
+
+def predicted(process: Process, denoise: Denoiser, x: Tensor, t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
+    """The denoised x and the noise in it, whatever the denoiser predicts; its input has the variance of unit data."""
+    clock = process.schedule.clock
+    (alpha, sigma), scale = levels(process, log_snr), process.schedule.scale
+    norm = torch.sqrt(torch.square(alpha * scale) + torch.square(sigma))
+    x_scaled = x / norm
+    output = denoise(x_scaled, t if clock is None else clock(log_snr))
+    if process.predict == "velocity":
+        cosine, sine = alpha * scale / norm, sigma / norm
+        return scale * (cosine * x_scaled - sine * output), sine * x_scaled + cosine * output
+    if process.predict == "data":
+        return output, (x - alpha * output) / sigma
+    noise = output if process.predict == "noise" else -sigma * output
+    return (x - sigma * noise) / alpha, noise
+
+
+def guided(denoise: Denoiser, unconditional: Denoiser, weight: float) -> Denoiser:
+    """Classifier-free guidance: the prediction without the condition, moved by `weight` times what the condition adds.
+
+    Ho and Salimans (2022), eq. 6, with 1 + w = weight. No density of the model has these predictions.
+    """
+
+    def combined(x: Tensor, t: Tensor) -> Tensor:
+        free = unconditional(x, t)
+        return free + weight * (denoise(x, t) - free)
+
+    return combined
+
+
+def grid(process: Process, like: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """So many times from 1 to 0, and their log-SNR."""
+    times = times_of(process, count)
+    t = like.new_tensor(times)
+    return t, log_snr_at(process, like, times)
+
+
+def log_snr_at(process: Process, like: Tensor, times: Any) -> Tensor:
+    """The log-SNR at times that are NumPy's, in whose precision it is computed unless it is learned."""
+    schedule = process.schedule
+    if schedule.clock is not None:
+        return schedule.log_snr(like.new_tensor(times), torch)
+    return like.new_tensor(schedule.log_snr(times, np))
+
+
+def times_of(process: Process, count: int) -> Any:
+    """So many times from 1 to 0, evenly spaced: NumPy, float64; of a chain some of its own."""
+    if process.steps is None:
+        return np.linspace(1.0, 0.0, count)
+    last = process.steps - 1
+    return np.rint(np.linspace(last, 0, min(count, process.steps))) / max(last, 1)
+
+
+def steps_in_front(process: Process, noise: Tensor) -> Tensor:
+    """Numbers [.., steps, *event] with the axis of steps in front."""
+    return noise.movedim(-process.event - 1, 0)
+
+
+def prior_scale(process: Process) -> float:
+    """The standard deviation of p(x_T): 1, or all the noise where noise is added alone."""
+    if process.schedule.preserving:
+        return 1.0
+    return math.exp(-float(process.schedule.log_snr(times_of(process, process.steps or 2)[0], np)) / 2)
+
+
+def behind(x: Tensor, event: int) -> Tensor:
+    """x [..] with axes for an event on the right."""
+    return x.reshape(x.shape + (1,) * event)

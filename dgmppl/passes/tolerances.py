@@ -1,0 +1,54 @@
+"""Tolerances of differential equations against the rounding of the numbers that they are solved in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dgmppl.ir.expressions import Call, walk
+from dgmppl.ir.program import Program
+from dgmppl.passes.learned import as_number
+from dgmppl.passes.problems import Problems
+from dgmppl.passes.rhs import expressions
+from dgmppl.source import Span
+
+# A step's error estimate is a sum of half a dozen rounded terms; matrix products alone run in bfloat16.
+_ROUNDINGS = 5
+_EPS = {"float32": 2.0**-23, "float64": 2.0**-52, "bfloat16": 2.0**-23}
+
+
+def check_tolerances(program: Program, problems: Problems) -> None:
+    """Report each adaptive solver whose relative tolerance no step of it can meet: its steps would shrink to nothing.
+
+    Args:
+        program: the program, its precision that of `train`.
+        problems: where the reports go.
+    """
+    precision = program.train.precision
+    least = _ROUNDINGS * _EPS[precision]
+    for rtol, span in (*_of_bijectors(program), *_of_calls(program)):
+        if rtol < least:
+            problems.add(
+                "tolerance-below-rounding",
+                f"an equation is to be solved to a relative tolerance of {rtol:g}, and {precision} rounds to "
+                f"{_EPS[precision]:.2g}",
+                span,
+                expected=f"rtol of {least:.1g} or more",
+                found=f"rtol={rtol:g}",
+                fix="write `rtol=1e-5`" + ("" if precision == "float64" else ", or add `train: {precision: float64}`"),
+            )
+
+
+def _of_bijectors(program: Program) -> Iterator[tuple[float, Span | None]]:
+    for bijector in program.bijectors.values():
+        for step in bijector.walk():
+            if "rtol" in step.options and step.options["solver"] != "rk4":
+                yield float(str(step.options["rtol"])), step.span
+
+
+def _of_calls(program: Program) -> Iterator[tuple[float, Span | None]]:
+    densities = (site.density for site in (*program.sites, *program.guide) if site.density is not None)
+    for node in (part for density in densities for whole in expressions(density) for part in walk(whole)):
+        rtol = dict(node.keywords).get("rtol") if isinstance(node, Call) else None
+        number = None if rtol is None else as_number(rtol)
+        if number is not None:
+            yield number, node.span
