@@ -16,7 +16,7 @@ from dgmppl.data import Loader
 from dgmppl.errors import DgmpplError, Problem, SpecError, UnsupportedError
 from dgmppl.ir.data import Column, DataSchema
 from dgmppl.ir.program import Program
-from dgmppl.objectives.algebra import Derivation
+from dgmppl.objectives.derivation import Derivation
 from dgmppl.objectives.engine import derive
 from dgmppl.objectives.guides import complete_guide
 from dgmppl.passes.infer import infer

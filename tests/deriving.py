@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dgmppl.data import describe
 from dgmppl.ir.program import Program
-from dgmppl.objectives.algebra import Derivation
+from dgmppl.objectives.derivation import Derivation
 from dgmppl.objectives.engine import derive
 from dgmppl.objectives.guides import complete_guide
 from dgmppl.objectives.printers import objective_text

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dgmppl.objectives.algebra import Conjugate, Direction, Penalty, walk
+from dgmppl.objectives.algebra import Conjugate, Penalty, walk
+from dgmppl.objectives.derivation import Direction
 from dgmppl.objectives.divergences import DIVERGENCES
 
 if TYPE_CHECKING:

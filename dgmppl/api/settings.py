@@ -15,7 +15,7 @@ from dgmppl.ir.expressions import Call, Literal
 from dgmppl.ir.options import ENGINES
 from dgmppl.ir.program import Program
 from dgmppl.ir.settings import Train
-from dgmppl.objectives.algebra import Derivation
+from dgmppl.objectives.derivation import Derivation
 from dgmppl.runs.training import CHECKPOINT_SECONDS
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from dgmppl.lowering.programs import guide_function, model_function
 from dgmppl.lowering.sampling import complete_function, encode_function, prior_function, sample_function
 from dgmppl.lowering.scope import unsupported
 from dgmppl.lowering.starting import warm_start_function
-from dgmppl.objectives.algebra import Derivation
+from dgmppl.objectives.derivation import Derivation
 from dgmppl.objectives.printers import text
 
 __all__ = ["lower"]

@@ -25,16 +25,15 @@ from dgmppl.lowering.spectral import initial_directions
 from dgmppl.lowering.transitions import anneal, run_chain
 from dgmppl.objectives.algebra import (
     ContrastiveGradient,
-    Derivation,
     FreeEnergy,
     LogNormalizer,
     NoiseContrast,
-    Player,
     Scale,
     Sum,
     Term,
     walk,
 )
+from dgmppl.objectives.derivation import Derivation, Player
 
 # ---- contrastive gradients ------------------------------------------------------------------------------------------
 

@@ -26,7 +26,6 @@ from dgmppl.lowering.state_space import state_space
 from dgmppl.lowering.summation import factors
 from dgmppl.lowering.terms import Mode, lower_term, schedule
 from dgmppl.objectives.algebra import (
-    Derivation,
     Expectation,
     FreeEnergy,
     LogDensity,
@@ -35,11 +34,11 @@ from dgmppl.objectives.algebra import (
     LogPrior,
     LogSum,
     NoiseContrast,
-    Player,
     Sum,
     Term,
     walk,
 )
+from dgmppl.objectives.derivation import Derivation, Player
 from dgmppl.objectives.printers import text
 
 # ---- losses ---------------------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from dgmppl.lowering.games import Values, critic, data_side, model_side
 from dgmppl.lowering.layout import Lowered, combine, flat, number, op, raise_rank, reduce_event, reshaped
 from dgmppl.lowering.scope import Frame, Scope
 from dgmppl.lowering.spectral import critic_networks
-from dgmppl.objectives.algebra import Conjugate, Penalty, Player, walk
+from dgmppl.objectives.algebra import Conjugate, Penalty, walk
+from dgmppl.objectives.derivation import Player
 from dgmppl.objectives.requests import called
 
 # Inside the square root of a gradient's norm, whose own gradient is infinite at zero: norms below 1e-6 count as 1e-6.

@@ -35,7 +35,8 @@ from dgmppl.lowering.layout import Lowered
 from dgmppl.lowering.priors import level_scope
 from dgmppl.lowering.scope import Frame, Scope, unsupported
 from dgmppl.lowering.terms import Mode, lower_term
-from dgmppl.objectives.algebra import Derivation, LogIntegral, LogSum, walk
+from dgmppl.objectives.algebra import LogIntegral, LogSum, walk
+from dgmppl.objectives.derivation import Derivation
 
 
 def model_function(program: Program, groups: dict[str, Group], derivation: Derivation) -> Function | None:

@@ -9,8 +9,9 @@ from dgmppl.ir.parameters import ParameterSpec
 from dgmppl.ir.program import Program
 from dgmppl.lowering.layout import op
 from dgmppl.lowering.scope import Scope
-from dgmppl.objectives.algebra import Conjugate, Player, walk
+from dgmppl.objectives.algebra import Conjugate, walk
 from dgmppl.objectives.contributions import critic_groups
+from dgmppl.objectives.derivation import Player
 from dgmppl.objectives.requests import called
 
 

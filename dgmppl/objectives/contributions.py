@@ -9,7 +9,7 @@ from dgmppl.ir.analyses import expression_groups, groups
 from dgmppl.ir.densities import Pushforward, TrainedDensity, Unnormalized
 from dgmppl.ir.diffusions import learned_parts
 from dgmppl.ir.program import Program, Role, Site
-from dgmppl.objectives.algebra import Player, PlayerTerm
+from dgmppl.objectives.derivation import Player, PlayerTerm
 from dgmppl.objectives.structure import Structure, random_parameters
 from dgmppl.source import Span
 

@@ -13,9 +13,9 @@ from dgmppl.errors import SpecError
 from dgmppl.ir.densities import DiffusionChain
 from dgmppl.ir.expressions import Call, Expression, Name
 from dgmppl.ir.program import Program
-from dgmppl.objectives.algebra import Derivation, Objective, Player
 from dgmppl.objectives.bounds import BoundOptions, guided_latents, likelihood
 from dgmppl.objectives.contributions import Share, all_groups, declared_span, players
+from dgmppl.objectives.derivation import Derivation, Objective, Player
 from dgmppl.objectives.eliminate import eliminate
 from dgmppl.objectives.engines import MODES, SAMPLERS, engine_of, engine_reason
 from dgmppl.objectives.expansion import initial_state

@@ -5,19 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dgmppl.ir.expressions import Call, Expression
-from dgmppl.objectives.algebra import (
-    Direction,
-    Draw,
-    Expectation,
-    LogPosterior,
-    LogPrior,
-    PlayerTerm,
-    Scale,
-    Sum,
-    Term,
-)
+from dgmppl.objectives.algebra import Draw, Expectation, LogPosterior, LogPrior, Scale, Sum, Term
 from dgmppl.objectives.bounds import BoundOptions, guided_latents, likelihood, unnormalized
 from dgmppl.objectives.contributions import Contribution, Share, model_groups
+from dgmppl.objectives.derivation import Direction, PlayerTerm
 from dgmppl.objectives.requests import problem
 from dgmppl.objectives.state import State, total
 from dgmppl.objectives.structure import random_parameters

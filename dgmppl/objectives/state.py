@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from dgmppl.objectives.algebra import LogDensity, Refusal, RuleApplication, Sum, Term
+from dgmppl.objectives.algebra import LogDensity, Sum, Term
+from dgmppl.objectives.derivation import Refusal, RuleApplication
 from dgmppl.objectives.structure import Structure, Variable
 
 

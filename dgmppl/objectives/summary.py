@@ -11,10 +11,10 @@ from dgmppl.ir.expressions import Call, Expression, text
 from dgmppl.ir.option_calls import bind
 from dgmppl.ir.options import SAMPLERS
 from dgmppl.ir.program import Role, Site
-from dgmppl.objectives.algebra import Capability
 from dgmppl.objectives.bounds import guided_latents, unnormalized
 from dgmppl.objectives.capabilities import Ability, abilities, directions_of
 from dgmppl.objectives.contributions import Share
+from dgmppl.objectives.derivation import Capability
 from dgmppl.objectives.expansion import expansion_of
 from dgmppl.objectives.frozen import run_notes
 from dgmppl.objectives.posteriors import joint_latents

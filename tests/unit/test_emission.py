@@ -75,6 +75,8 @@ USES: dict[str, Op] = {
     "cast": op("cast", X, dtype="real"),
     "checked": op("checked", X, support="positive"),
     "origin": op("origin", X, rank=1, shape=(3,)),
+    "slots": op("slots", X, size=3),
+    "put": op("put", X, Y, Z),
     "item": op("item", X, number=0),
     "schedule": op("schedule", start=0.0, end=1.0, steps=10),
     "low_rank_normal": op("low_rank_normal", X, Y, Z, W),

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from dgmppl.ir.program import Role
-from dgmppl.objectives.algebra import KL, ContrastiveGradient, Direction, Expectation, LogMeanExp, walk
+from dgmppl.objectives.algebra import KL, ContrastiveGradient, Expectation, LogMeanExp, walk
 from dgmppl.objectives.contributions import all_groups
+from dgmppl.objectives.derivation import Direction
 from dgmppl.objectives.printers import latex, text
 from tests.deriving import completed, derive, derived, objective
 

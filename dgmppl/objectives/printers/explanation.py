@@ -11,7 +11,8 @@ from dgmppl.ir.expressions import text as written
 from dgmppl.ir.networks import Network
 from dgmppl.ir.parameters import count
 from dgmppl.ir.program import Program, Role
-from dgmppl.objectives.algebra import Derivation, Objective, Player, PlayerTerm, Scale, Term
+from dgmppl.objectives.algebra import Scale, Term
+from dgmppl.objectives.derivation import Derivation, Objective, Player, PlayerTerm
 from dgmppl.objectives.printers.data import to_dict
 from dgmppl.objectives.printers.terms import latex, text
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from dgmppl.ir.expressions import text as written
 from dgmppl.ir.program import Program
-from dgmppl.objectives.algebra import Derivation, Player, PlayerTerm
+from dgmppl.objectives.derivation import Derivation, Player, PlayerTerm
 from dgmppl.objectives.printers.explanation import maximized, parameter_count, total
 
 WIDTH = 100

@@ -8,9 +8,10 @@ from dataclasses import replace
 from dgmppl.ir.expressions import Call, Expression, Literal, text
 from dgmppl.ir.functions import FUNCTIONS
 from dgmppl.ir.program import Critic, Program, Role, Site
-from dgmppl.objectives.algebra import Conjugate, Direction, Penalty, PlayerTerm, Scale
+from dgmppl.objectives.algebra import Conjugate, Penalty, Scale
 from dgmppl.objectives.capabilities import Ability, abilities
 from dgmppl.objectives.contributions import Contribution, Share, critic_groups, model_groups, site_groups
+from dgmppl.objectives.derivation import Direction, PlayerTerm
 from dgmppl.objectives.divergences import ALPHA, DIVERGENCES, Divergence, FDivergence, alpha_divergence
 from dgmppl.objectives.generators import declared
 from dgmppl.objectives.requests import Request, called, number, problem

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dgmppl.ir.densities import Unnormalized
 from dgmppl.ir.expressions import Call, Expression, Literal
 from dgmppl.ir.options import SAMPLERS
-from dgmppl.objectives.algebra import Conjugate, ContrastiveGradient, Direction, Draw, PlayerTerm, Scale
+from dgmppl.objectives.algebra import Conjugate, ContrastiveGradient, Draw, Scale
 from dgmppl.objectives.bounds import guided_latents, unnormalized
 from dgmppl.objectives.contributions import Contribution, critic_groups, energy_groups
+from dgmppl.objectives.derivation import Direction, PlayerTerm
 from dgmppl.objectives.requests import called, problem
 from dgmppl.objectives.rules.implicit_latent import critic_of
 from dgmppl.objectives.state import State

@@ -6,17 +6,10 @@ import math
 
 from dgmppl.ir.expressions import Literal
 from dgmppl.ir.program import Site
-from dgmppl.objectives.algebra import (
-    ContrastiveGradient,
-    Direction,
-    Draw,
-    LogDensity,
-    NoiseContrast,
-    PlayerTerm,
-    Scale,
-)
+from dgmppl.objectives.algebra import ContrastiveGradient, Draw, LogDensity, NoiseContrast, Scale
 from dgmppl.objectives.capabilities import Ability, abilities
 from dgmppl.objectives.contributions import Contribution, Share, evidence, model_groups, site_groups
+from dgmppl.objectives.derivation import Direction, PlayerTerm
 from dgmppl.objectives.expansion import rule_of
 from dgmppl.objectives.requests import Request, called, number, problem
 from dgmppl.objectives.rules.unnormalized_data import RULE as UNNORMALIZED_DATA

@@ -6,20 +6,11 @@ from collections.abc import Iterator
 
 from dgmppl.ir.densities import DiffusionChain
 from dgmppl.ir.expressions import Call, Expression
-from dgmppl.objectives.algebra import (
-    Direction,
-    Draw,
-    FreeEnergy,
-    LogDensity,
-    PlayerTerm,
-    Scale,
-    Supervision,
-    Term,
-    walk,
-)
+from dgmppl.objectives.algebra import Draw, FreeEnergy, LogDensity, Scale, Supervision, Term, walk
 from dgmppl.objectives.bounds import BoundOptions, estimators, guided_latents, likelihood, unnormalized
 from dgmppl.objectives.capabilities import Ability, abilities
 from dgmppl.objectives.contributions import Contribution, Share, evidence, model_groups
+from dgmppl.objectives.derivation import Direction, PlayerTerm
 from dgmppl.objectives.frozen import frozen_guide
 from dgmppl.objectives.requests import Request, called, problem
 from dgmppl.objectives.state import Factor, State, total

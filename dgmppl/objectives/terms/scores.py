@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dgmppl.ir.densities import Deterministic
 from dgmppl.ir.program import Role
-from dgmppl.objectives.algebra import Direction, NoiseLadder, PlayerTerm, ScoreMatching
+from dgmppl.objectives.algebra import NoiseLadder, ScoreMatching
 from dgmppl.objectives.contributions import Contribution, Share, model_groups
+from dgmppl.objectives.derivation import Direction, PlayerTerm
 from dgmppl.objectives.requests import Request, called, number, problem
 from dgmppl.objectives.state import State
 from dgmppl.objectives.structure import Variable

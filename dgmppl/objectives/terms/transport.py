@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dgmppl.ir.densities import DiffusionChain, Pushforward
 from dgmppl.ir.diffusions import interior
-from dgmppl.objectives.algebra import DenoisingTerm, Direction, PlayerTerm, Squared, Term, VelocityRegression
+from dgmppl.objectives.algebra import DenoisingTerm, Squared, Term, VelocityRegression
 from dgmppl.objectives.capabilities import continuous_time
 from dgmppl.objectives.contributions import Contribution, Share, model_groups
+from dgmppl.objectives.derivation import Direction, PlayerTerm
 from dgmppl.objectives.requests import Request, called, problem
 from dgmppl.objectives.state import State
 
