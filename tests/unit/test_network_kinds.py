@@ -128,9 +128,9 @@ def test_one_element_reads_its_context_and_nothing_else() -> None:
 def test_units_of_a_degree_lie_next_to_each_other(units: int, degrees: tuple[int, int]) -> None:
     spread = [degrees[0] + unit * (degrees[1] - degrees[0]) // units for unit in range(units)]
     assert torch_causal.spread(units, degrees).tolist() == jax_causal.spread(units, degrees).tolist() == spread
+    assert torch_causal.per_degree(units, degrees) == [spread.count(degree) for degree in range(*degrees)]
     for degree in range(-1, degrees[1] + 2):
         first = sum(own < degree for own in spread)
-        assert torch_causal.first_unit(degree, units, degrees) == first
         assert jax_causal.first_unit(jnp.asarray(degree), units, degrees) == first
         block = int(jax_causal.block(degree, units, degrees))
         own = [unit for unit, at in enumerate(spread) if at == degree]
