@@ -10,7 +10,7 @@ That f is a generator is checked in numbers, at ratios between 0.01 and 100.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def declared(call: Call) -> tuple[FDivergence, Expression]:
     return (
         FDivergence(
             "f", "D_f(p ‖ q)", written, "u f′(u) − f(u) where f′(u) = t", text(slope), f, conjugate, optimal,
-            lambda v: optimal(np.exp(v)), (-np.inf, np.inf),
+            lambda v: optimal(np.exp(v)), (_limit(optimal, -1.0), _limit(optimal, 1.0)),
             limit="T = f′(r) and f*(T) = r f′(r) − f(r), where log r is the critic's output",
             reference="Nguyen, Wainwright and Jordan 2010, lemma 1; Nowozin, Cseke and Tomioka 2016, eq. 5",
         ),
@@ -64,12 +64,19 @@ def declared(call: Call) -> tuple[FDivergence, Expression]:
     )  # fmt: skip
 
 
-def _where_slope_is(optimal: object, t: Array) -> Array:
+def _limit(optimal: Callable[[Array], Array], sign: float) -> float:
+    """What f' tends to where the log-ratio goes to sign * infinity: what it is far out, if it no longer changes."""
+    near, far = (float(optimal(np.exp(np.asarray(sign * reach)))) for reach in (0.5 * _REACH, _REACH))
+    settled = np.isfinite(far) and abs(far - near) <= _FLAT * (1.0 + abs(far))
+    return far if settled else sign * np.inf
+
+
+def _where_slope_is(optimal: Callable[[Array], Array], t: Array) -> Array:
     """The ratio at which f' reaches t, by bisection of its logarithm: f' does not fall."""
     low, high = np.full(np.shape(t), -_REACH), np.full(np.shape(t), _REACH)
     for _ in range(_HALVINGS):
         middle = 0.5 * (low + high)
-        below = optimal(np.exp(middle)) < t  # type: ignore[operator]
+        below = optimal(np.exp(middle)) < t
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     return np.asarray(np.exp(0.5 * (low + high)))
 

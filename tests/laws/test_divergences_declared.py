@@ -42,6 +42,24 @@ def test_a_declared_generator_is_the_divergence_of_the_table() -> None:
             )
 
 
+# The limits of f' at 0 and at infinity.
+ENDS = {
+    "u * log(u)": (-np.inf, np.inf),
+    "-log(u)": (-np.inf, 0.0),
+    "0.5 * u * log(u) - 0.5 * (u + 1) * log((1 + u) / 2)": (-np.inf, 0.5 * np.log(2.0)),
+    "square(u - 1)": (-2.0, np.inf),
+    "(sqrt(u) - 1) ** 2": (-np.inf, 1.0),
+    "square(1 - u) / u": (-np.inf, 1.0),
+    "square(u - 1) / (u + 1)": (-3.0, 1.0),
+    "(u - 1) * log(u)": (-np.inf, np.inf),
+}
+
+
+@pytest.mark.parametrize("text", ENDS)
+def test_the_critic_of_a_declared_generator_lies_between_the_ends_of_its_slope(text: str) -> None:
+    assert entry(text).domain == pytest.approx(ENDS[text], abs=1e-9)
+
+
 @pytest.mark.parametrize("text", GENERATORS)
 @given(u=RATIOS, v=RAW)
 def test_fenchel_young_of_a_declared_dual(text: str, u: float, v: float) -> None:
