@@ -43,7 +43,9 @@ def read_files(path: Path) -> Content:
     """
     if not glob.has_magic(path.name) or os.path.exists(path):
         return read_file(path)
-    shards = sorted(path.parent.glob(path.name)) if os.path.isdir(path.parent) else []
+    # A path's own `glob` raises for patterns such as `a**b`.
+    names = glob.glob(path.name, root_dir=path.parent) if os.path.isdir(path.parent) else []
+    shards = [path.parent / name for name in sorted(names)]
     if not shards:
         raise FileError("data-file-missing", "matches no file", _near(path))
     return joined(dict(_shards(shards)))

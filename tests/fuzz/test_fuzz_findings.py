@@ -152,6 +152,15 @@ def test_an_archive_with_a_member_that_is_no_array(tmp_path: Path, monkeypatch: 
     assert [problem.severity for problem in found] == ["error"]
 
 
+@pytest.mark.parametrize("pattern", ["a**.csv", "**", "a**b/c*.csv"])
+def test_a_pattern_with_stars_that_mean_nothing_more(
+    pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = check(f"dgmppl: 1\ndata:\n  x: {{file: '{pattern}'}}\nmodel:\n  x: Normal(0, 1)\n")
+    assert [problem.code for problem in found] == ["data-file-missing"]
+
+
 RUN = "dgmppl: 1\ndata: {x: [0.1, 0.5]}\nparameters: {m: learned(normal())}\nmodel: {x: 'Normal(m, 1)'}\n"
 
 
