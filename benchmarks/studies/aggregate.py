@@ -29,7 +29,7 @@ OVERRIDES = (
 def fit(key: Key) -> Facts:
     """The test's p-value for the trained encoder and for the one that it started from."""
     program, began = dg.compile(SPECS / "aae.yaml", backend=key.backend, overrides=OVERRIDES), time.process_time()
-    trained = program.fit(seed=key.seed, threads=1)
+    trained = program.fit(seed=key.seed)
     seconds = time.process_time() - began
     start = dg.compile(SPECS / "aae.yaml", backend=key.backend, overrides=OVERRIDES).initial(key.seed)
     return {

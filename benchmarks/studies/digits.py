@@ -50,7 +50,7 @@ def fit(key: Key) -> Facts:
     if key.backend == "reference":
         samples = by_hand(data, key.seed)
     else:
-        fitted = program.fit(seed=key.seed, threads=1)
+        fitted = program.fit(seed=key.seed)
         samples = fitted.draw(SAMPLES, {}, key.seed)["x"]
     seconds = time.process_time() - began
     assert data.held_out is not None

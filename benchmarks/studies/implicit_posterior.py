@@ -45,7 +45,7 @@ def fit(key: Key) -> Facts:
     """KL(q || posterior) and the bound's gap on fresh data, nats, each with its standard error."""
     began = time.process_time()
     x = _data(8192, key.seed)
-    fitted = dg.compile(SPEC, backend=key.backend, bindings={"x": x}).fit(seed=key.seed, threads=1)
+    fitted = dg.compile(SPEC, backend=key.backend, bindings={"x": x}).fit(seed=key.seed)
     seconds, fresh = time.process_time() - began, _data(8000, key.seed + 1000)
     kl, gap = divergence(fitted, fresh[:100]), bound_gap(fitted, fresh)
     return {

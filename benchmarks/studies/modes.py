@@ -26,7 +26,7 @@ AIMS = {"gan": (0.9, 0.75), "wgan_gp": (0.8, 0.5)}
 def fit(key: Key) -> Facts:
     """Modes covered, the share of samples near one, and each mode's share."""
     began = time.process_time()
-    fitted = dg.compile(SPECS / f"{key.contender}.yaml", backend=key.backend).fit(seed=key.seed, threads=1)
+    fitted = dg.compile(SPECS / f"{key.contender}.yaml", backend=key.backend).fit(seed=key.seed)
     seconds = time.process_time() - began
     centres, scale = MODES["eight_gaussians"]
     found = mode_coverage(np.asarray(fitted.sample(SAMPLES, seed=0)), centres, 3.0 * scale)

@@ -118,6 +118,8 @@ def test_a_stopped_run_goes_on(tmp_path: Path, backend: str, number: signal.Sign
 
 def test_a_second_ctrl_c_stops_at_once() -> None:
     """The first one waits for the end of a block; whoever presses again does not want to wait."""
+    # A process that a shell started in the background ignores the signal from the outset.
+    outside = signal.signal(signal.SIGINT, signal.default_int_handler)
     with watched() as interrupt:
         signal.raise_signal(signal.SIGINT)
         assert interrupt.requested
@@ -126,6 +128,7 @@ def test_a_second_ctrl_c_stops_at_once() -> None:
             signal.raise_signal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+    signal.signal(signal.SIGINT, outside)
 
 
 def test_kill_without_warning_leaves_a_readable_folder(tmp_path: Path) -> None:
