@@ -92,7 +92,7 @@ def encode(
     if array.dtype.kind == "S":
         array = _decoded(array)
     if array.dtype.kind == "U":
-        array = array.astype(object)
+        array = _text(array)
     if array.dtype.kind == "O":
         array = _objects(array)
     match array.dtype.kind:
@@ -113,6 +113,14 @@ def _decoded(array: Array) -> Array:
         return np.char.decode(array, "utf-8")
     except UnicodeDecodeError as error:
         raise ValuesError("data-type", "the labels are bytes that are not UTF-8 text", fix="decode them") from error
+
+
+def _text(array: Array) -> Array:
+    """Strings as objects; a damaged file may hold code points that no text has."""
+    try:
+        return array.astype(object)
+    except (SystemError, ValueError) as error:
+        raise ValuesError("data-type", "the labels are no text: their code points are beyond Unicode") from error
 
 
 def _integers(array: Array, support: Support | None, fields: tuple[str, ...] | None, narrow: bool) -> Values:

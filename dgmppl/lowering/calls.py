@@ -37,8 +37,9 @@ def literal_array(expression: Expression) -> NDArray[Any] | None:
             inner = literal_array(operand)
             return None if inner is None else -inner
         case Sequence(items=items):
-            rows = [literal_array(item) for item in items]
-            return None if any(row is None for row in rows) else np.asarray(rows)
+            rows = [row for row in map(literal_array, items) if row is not None]
+            # Items of a list broadcast, as `passes.shapes` has it.
+            return np.stack(np.broadcast_arrays(*rows)) if rows and len(rows) == len(items) else None
         case _:
             return None
 

@@ -168,6 +168,7 @@ class _Inference:
             return typed
 
         if isinstance(density, MarkovChain):
+            self._require_time(site, density, shape)
             self._assume(site, density, types)
         typed = visit_slots(density, self.solution.frame(site.name, density), visit)
         computed = _computed_support(typed)
@@ -177,6 +178,17 @@ class _Inference:
         typed = self._modules(typed, site, result, visited)
         self._check_guide(site, result)
         return typed, result
+
+    def _require_time(self, site: Site, density: MarkovChain, shape: Shape | None) -> None:
+        """A chain has an axis over time; where it reads its own past, the lag is what is reported."""
+        if shape == () and not density.lag:
+            self.problems.add(
+                "no-time-axis",
+                f"{site.name!r} is one number per datum, and has no axis that `{density.index}` could count",
+                site.span,
+                expected="data with an axis over time",
+                fix=f"write `{site.name}`, or mark the column `whole: true`",
+            )
 
     def _assume(self, site: Site, density: MarkovChain, types: dict[str, TensorType]) -> None:
         """Induction over a computed chain: what its start satisfies is assumed at t-1, and must follow at t."""

@@ -203,6 +203,8 @@ def index_shape(node: Index, value: Shape, items: Sequence[Shape]) -> Shape:
     for item, size, gathered in zip(node.items, value, items, strict=False):
         number = as_number(item)
         if isinstance(item, Slice):
+            if item.step is not None and _bound(item.step) == 0:
+                raise ShapeError("the step of a slice is 0")
             result.append(len(range(*slice(*map(_bound, (item.start, item.stop, item.step))).indices(size))))
         elif number is not None:
             if not -size <= number < size:

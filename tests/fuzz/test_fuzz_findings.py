@@ -161,6 +161,36 @@ def test_a_pattern_with_stars_that_mean_nothing_more(
     assert [problem.code for problem in found] == ["data-file-missing"]
 
 
+def test_labels_of_code_points_that_no_text_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("d.npy", np.full(4, 0x110000, dtype=np.uint32).view("<U1"))
+    found = check("dgmppl: 1\ndata:\n  x: {file: d.npy}\nmodel:\n  x: Categorical(ones(3) / 3)\n")
+    assert "data-type" in {problem.code for problem in found}
+
+
+@pytest.mark.parametrize("items", ["[1, [2, 3]]", "[[1, 2], [3]]"])
+def test_items_of_a_literal_list_broadcast(items: str) -> None:
+    text = f"dgmppl: 1\ndata: {{x: {{shape: [2, 2], support: real}}}}\nmodel: {{x: 'Normal({items}, 1)'}}\n"
+    loc = np.array([[1, 1], [2, 3]] if items == "[1, [2, 3]]" else [[1, 2], [3, 3]])
+    found = dg.compile(text).initial().log_prob({"x": loc[None] + 1.0})
+    assert found == pytest.approx([-2.0 - 2.0 * np.log(2.0 * np.pi)], rel=1e-6)
+
+
+def test_a_chain_of_a_column_without_an_axis() -> None:
+    found = check("dgmppl: 1\ndata: {y: [0, 1]}\nparameters: {m: 'Normal(0, 1)'}\nmodel: {'y[t]': 'Normal(m, 1)'}\n")
+    assert [problem.code for problem in found] == ["no-time-axis"]
+
+
+def test_a_slice_of_step_zero() -> None:
+    found = check("dgmppl: 1\ndata: {x: {shape: [4], support: real}}\nmodel: {x: 'Normal(ones(4)[::0], 1)'}\n")
+    assert [problem.code for problem in found] == ["shape-mismatch"]
+
+
+def test_towers_of_powers_are_not_written_out() -> None:
+    found = check("dgmppl: 1\ndata: {x: [0.5, 1.5]}\nmodel: {x: 'Normal(9 ** 9 ** 9 ** 9, 1)'}\n")
+    assert all(problem.severity == "error" for problem in found)
+
+
 RUN = "dgmppl: 1\ndata: {x: [0.1, 0.5]}\nparameters: {m: learned(normal())}\nmodel: {x: 'Normal(m, 1)'}\n"
 
 

@@ -26,8 +26,19 @@ _FOLDED: Mapping[str, Callable[..., float]] = {
     "where": lambda condition, x, y: x if condition else y,
 }
 
+
+def _power(base: float, exponent: float) -> float:
+    """A whole power of a whole number where a float holds it exactly, else a float."""
+    power = math.pow(base, exponent)
+    whole = isinstance(base, int) and isinstance(exponent, int) and exponent >= 0
+    return base**exponent if whole and abs(power) < _EXACT else power
+
+
+# Whole numbers below it are floats, too.
+_EXACT = 2.0**53
+
 _OPERATORS: Mapping[str, Callable[..., float]] = {
-    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "pow": operator.pow,
+    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "pow": _power,
     "neg": operator.neg, "stop": operator.pos, "expand": operator.pos, "cast": operator.pos,
 }  # fmt: skip
 
