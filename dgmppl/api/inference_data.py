@@ -122,7 +122,7 @@ def _predictive(fit: Fit, batch: Batch, draws: int, seed: int) -> xr.Dataset:
     """x_n drawn anew for each row's covariates, and with a guide for each row's own latents."""
     program = fit.program.compiled.program
     names = [site.name for site in program.observed]
-    covariates = {name: array for name, array in batch.arrays.items() if name.split(".")[0] not in names}
+    covariates = batch.given(program)
     drawn: dict[str, list[Array]] = {name: [] for name in names}
 
     def one(theta: Any, number: int) -> Array:

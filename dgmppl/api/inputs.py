@@ -62,6 +62,11 @@ class Batch:
         numbers = self.numbers[rows]
         return Batch(chosen, raw, len(numbers), numbers)
 
+    def given(self, program: Program) -> dict[str, Array]:
+        """What the program's `sample` reads of the rows: all but the sites that it draws, and their masks."""
+        drawn = {site.name for site in program.observed}
+        return {name: array for name, array in self.arrays.items() if name.partition(".")[0] not in drawn}
+
 
 def row_wise(program: Program, name: str) -> bool:
     """Whether a column has one value per row, rather than one in all or one per level."""

@@ -5,7 +5,7 @@ Samples and rows are compared in model units, site by site; modes are looked for
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -70,7 +70,7 @@ def comparisons(fit: Fit, batch: Batch, data: DataSet) -> list[Comparison]:
     program = fit.program.compiled.program
     order = np.random.default_rng(0).permutation(batch.rows)[:_MOST]
     rows = batch.take(program, order)
-    samples = fit.queries.sample(fit.parameters, rows.rows, _given(fit, rows.arrays), seed=0)
+    samples = fit.queries.sample(fit.parameters, rows.rows, rows.given(program), seed=0)
     train = of_part(program, data, data.train)
     others = None
     if data.held_out is not None:
@@ -83,12 +83,6 @@ def comparisons(fit: Fit, batch: Batch, data: DataSet) -> list[Comparison]:
         for site in program.observed
         if site.typed.support.states is None and not program.columns[site.name].missing
     ]  # fmt: skip
-
-
-def _given(fit: Fit, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """What of the rows the sampler reads: all but the sites that it draws."""
-    drawn = {site.name for site in fit.program.compiled.program.observed}
-    return {name: array for name, array in arrays.items() if name.partition(".")[0] not in drawn}
 
 
 # ---- metrics --------------------------------------------------------------------------------------------------------

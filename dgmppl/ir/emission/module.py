@@ -22,7 +22,7 @@ from dgmppl.ir.kernel import (
     Module,
     Noise,
 )
-from dgmppl.ir.types import BINARY, Dtype
+from dgmppl.ir.types import BINARY, Dtype, Support
 
 # Kinds of groups that are objects of an emitted class.
 _MODULES = frozenset({"network", "bijector"})
@@ -269,6 +269,10 @@ class ModulePrinter(StatementPrinter):
     def program_groups(self, function: Function) -> list[tuple[Group, str]]:
         """Parameter groups that a program registers, with their variables; those with priors are its own samples."""
         return [(self.groups[name], local) for name, local in function.groups if self.groups[name].kind != "prior"]
+
+    def raw_support(self, group: Group) -> Support | None:
+        """The support whose bijection makes a group's value of its raw array; None where they are the same."""
+        return None if group.support is None or group.support.kind == "real" else group.support
 
     def prior(self, group: str) -> str | None:
         """The prior of one weight of a network, as a distribution of the library; None where it has none."""

@@ -18,7 +18,6 @@ from dgmppl.ir.kernel import (
     Delta,
     DensityValue,
     FunctionDensity,
-    Group,
     Module,
     NetworkStep,
     Plate,
@@ -196,10 +195,6 @@ class StatementPrinter(ABC):
         scaled = f", {self.scale}(scale=rows / size)" if statement.name == "data" else ""
         body = [line for inner in statement.body for line in self.statement(inner, printer, indent + 1)]
         return [*wrap(f"with {plate}{scaled}:", indent), *(body or wrap("pass", indent + 1))]
-
-    def raw_support(self, group: Group) -> Support | None:
-        """The support whose bijection makes a group's value of its raw array; None where they are the same."""
-        return None if group.support is None or group.support.kind == "real" else group.support
 
     def library_constraint(self, support: Support) -> str | None:
         """The library's constraint of a support, or None where it has none."""
