@@ -131,7 +131,10 @@ DIVERGENCES: Table = table(
 PENALTIES: Table = table(
     Entry(
         "gradient",
-        (Argument("weight", 10.0, "weight", "positive"),),
+        (
+            Argument("weight", 10.0, "weight", "positive"),
+            Argument("sided", "two", "whether slopes below one count too", "side"),
+        ),
         "(|grad| - 1)^2 between data and samples (Gulrajani et al. 2017)",
     ),
     Entry("r1", (Argument("weight", 1.0, "weight", "positive"),), "|grad|^2 / 2 at the data (Mescheder et al. 2018)"),

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from dgmppl.ir.expressions import Call, Expression
+
 Default: TypeAlias = "int | float | bool | str | None"
 
 
@@ -49,6 +51,11 @@ class Entry:
     def argument(self, name: str) -> Argument | None:
         """An argument's declaration, or None."""
         return next((argument for argument in self.arguments if argument.name == name), None)
+
+    def given(self, call: Call, name: str) -> Expression | None:
+        """An argument of a call of this entry as written, by position or keyword; None where it is left out."""
+        names = [argument.name for argument in self.arguments]
+        return (dict(zip(names, call.arguments, strict=False)) | dict(call.keywords)).get(name)
 
 
 Table: TypeAlias = Mapping[str, Entry]

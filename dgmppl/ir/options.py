@@ -365,6 +365,7 @@ TABLES: dict[str, Table] = {
     "path": _words("linear", "variance_preserving"),
     "coupling": _words("independent", "optimal_transport"),
     "source": _words("prior", "reconstruction"),
+    "side": _words("two", "one"),
     "fake": _words("mean", "straight_through", "score_function"),
     "baseline": _words("leave_one_out", "moving_average", "none"),
 }

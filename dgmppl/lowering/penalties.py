@@ -27,7 +27,8 @@ def penalty(scope: Scope, term: Penalty) -> Lowered:
     """What is added to a critic's loss, one number per datum.
 
     `gradient(w)`: w (|grad v| - 1)^2 at a uniformly drawn point between a datum and a sample (Gulrajani et al. 2017,
-    eq. 3); `r1(w)`, `r2(w)`: w / 2 |grad v|^2 at data or samples (Mescheder, Geiger and Nowozin 2018, eqs. 9 and 10).
+    eq. 3), with `sided=one` w max(0, |grad v| - 1)^2 (Petzka, Fischer and Lukovnikov 2018); `r1(w)`, `r2(w)`:
+    w / 2 |grad v|^2 at data or samples (Mescheder, Geiger and Nowozin 2018, eqs. 9 and 10).
     """
     kind, weight = called(term.penalty) or "", number(_weight(term.penalty))
     if term.dual is None:
@@ -36,8 +37,10 @@ def penalty(scope: Scope, term: Penalty) -> Lowered:
     if kind != "gradient":
         return combine("mul", number(0.5), combine("mul", weight, squares))
     root = combine("call", combine("add", squares, number(_SMALLEST_SQUARE)), function="sqrt")
-    norm = scope.reported("gradient_norm", root)
-    return combine("mul", weight, combine("call", combine("sub", norm, number(1.0)), function="square"))
+    excess = combine("sub", scope.reported("gradient_norm", root), number(1.0))
+    if called(_given(term.penalty, "sided")) == "one":
+        excess = combine("call", excess, number(0.0), function="maximum")
+    return combine("mul", weight, combine("call", excess, function="square"))
 
 
 def clamped(program: Program, player: Player) -> dict[str, float]:
@@ -60,14 +63,19 @@ def clamped(program: Program, player: Player) -> dict[str, float]:
 
 def _weight(written: Expression) -> float:
     """The number that a penalty is given, or its default."""
-    (entry,) = PENALTIES[called(written) or ""].arguments
-    given = [*written.arguments, *(value for _, value in written.keywords)] if isinstance(written, Call) else []
-    constant = literal_array(given[0]) if given else None
+    argument = PENALTIES[called(written) or ""].arguments[0]
+    given = _given(written, argument.name)
+    constant = literal_array(given) if given is not None else None
     if constant is not None:
         return float(constant)
-    if not isinstance(entry.default, int | float):
+    if not isinstance(argument.default, int | float):
         raise InternalError("a penalty without a number")
-    return float(entry.default)
+    return float(argument.default)
+
+
+def _given(written: Expression, name: str) -> Expression | None:
+    """An argument of a penalty as written; None where it is left out."""
+    return PENALTIES[written.function].given(written, name) if isinstance(written, Call) else None
 
 
 def _between(scope: Scope, dual: Conjugate) -> Values:

@@ -30,9 +30,7 @@ class Request:
 
     def get(self, name: str) -> Expression | None:
         """An argument as written, by position or keyword; None where it is left out."""
-        names = [argument.name for argument in OBJECTIVES[self.call.function].arguments]
-        given = dict(zip(names, self.call.arguments, strict=False)) | dict(self.call.keywords)
-        found = given.get(name)
+        found = OBJECTIVES[self.call.function].given(self.call, name)
         return None if isinstance(found, Literal) and found.value is None else found
 
     def scalar(self, name: str) -> Weight:

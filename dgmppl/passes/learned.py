@@ -20,7 +20,10 @@ def resolve_learned(call: Call, scope: Scope) -> Learned:
             pass
         case _:
             scope.problems.add(
-                "wrong-arguments", "`learned` takes one kind", call.span, expected="`learned(normal(3))`"
+                "wrong-arguments",
+                "`learned` takes one kind with its sizes, or one number to start from",
+                call.span,
+                expected=f"one of {', '.join(LEARNED_KINDS)}, as `learned(positive(3))`; or `learned(0.5)`",
             )
             return Learned("zeros", span=call.span)
     number = as_number(argument)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from dgmppl.ir.expressions import Call, Expression, Literal, text
 from dgmppl.ir.functions import FUNCTIONS
+from dgmppl.ir.options import PENALTIES
 from dgmppl.ir.program import Critic, Program, Role, Site
 from dgmppl.objectives.algebra import Conjugate, Penalty, Scale
 from dgmppl.objectives.capabilities import Ability, abilities
@@ -71,7 +73,7 @@ def adversarial(state: State, request: Request) -> Share:
     steps = request.whole("critic_steps") or 1
     model = Contribution("model", model_groups(state.structure) - critic.owns, (loss,), steps)
     notes = (*_notes(divergence, symbol, direction, variant), *(_CONSTRAINTS[called(asked) or ""] for _, asked in held))
-    notes = (*notes, said) if said else notes
+    notes = (*notes, *_slopes(state.structure.program, terms, reads), *((said,) if said else ()))
     return Share("divergence_lower_bound", symbol, (critic, model), notes, (divergence.reference,))
 
 
@@ -241,6 +243,21 @@ def _penalty(divergence: Divergence, dual: Conjugate, request: Request) -> tuple
     if asked is None or called(asked) in _CONSTRAINTS:
         return ()
     return (PlayerTerm(Penalty(dual.critic, asked, dual), "the critic's constraint", Direction.NONE),)
+
+
+def _slopes(program: Program, terms: Iterable[PlayerTerm], reads: tuple[str, ...]) -> Iterator[str]:
+    """What is to be said of a penalty on slopes: which it lets be, and where it stands in a critic's way."""
+    for asked in (term.expression.penalty for term in terms if isinstance(term.expression, Penalty)):
+        entry = PENALTIES[called(asked) or ""]
+        if entry.argument("sided") is None:
+            continue
+        if isinstance(asked, Call) and called(entry.given(asked, "sided")) == "one":
+            yield "The penalty lets slopes below one be (Petzka, Fischer and Lukovnikov 2018)."
+        elif sum(math.prod(program.by_name[name].typed.shape) for name in reads) == 1:
+            yield (
+                "In one dimension a critic that starts with the wrong sign keeps it: its slope would have to pass "
+                "zero, which the penalty forbids; one with sided=one does not."
+            )
 
 
 def _constraint(request: Request) -> tuple[tuple[str, Expression], ...]:

@@ -19,7 +19,7 @@ def weights_of_bounds(program: Program) -> Iterator[Diagnostic]:
     """A KL weight that is, or ends, below one: what is trained is then no lower bound on log p(x)."""
     for call in _calls(program.objective):
         entry = OBJECTIVES.get(call.function)
-        beta = None if entry is None else _argument(call, entry, "beta")
+        beta = None if entry is None else entry.given(call, "beta")
         if beta is None:
             continue
         constant = _number(beta)
@@ -102,15 +102,9 @@ def _calls(expression: Expression | None) -> Iterator[Call]:
         yield from (node for node in walk(expression) if isinstance(node, Call))
 
 
-def _argument(call: Call, entry: Entry, name: str) -> Expression | None:
-    """An argument as written, by position or keyword."""
-    names = [argument.name for argument in entry.arguments]
-    return (dict(zip(names, call.arguments, strict=False)) | dict(call.keywords)).get(name)
-
-
 def _scalar(call: Call, entry: Entry, name: str) -> float | None:
     """A number as written, or the table's default."""
-    declared, given = entry.argument(name), _argument(call, entry, name)
+    declared, given = entry.argument(name), entry.given(call, name)
     default = None if declared is None else declared.default
     return _number(Literal(default) if given is None and isinstance(default, int | float) else given)
 
