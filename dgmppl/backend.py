@@ -7,7 +7,10 @@ of torch or JAX crosses it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Protocol, TypeAlias
@@ -15,7 +18,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dgmppl.errors import RunError
+from dgmppl.errors import ArgumentError, RunError
 from dgmppl.ir.expressions import Call
 from dgmppl.ir.kernel import Module
 from dgmppl.ir.settings import Train
@@ -251,9 +254,29 @@ def load(name: str) -> Backend:
     """
     found = {entry.name: entry for entry in entry_points(group="dgmppl.backends")}
     if name not in found:
-        raise RunError(f"there is no backend {name!r}; installed: {', '.join(sorted(found)) or 'none'}")
+        raise ArgumentError(f"there is no backend {name!r}; installed: {', '.join(sorted(found)) or 'none'}")
     try:
         backend: Backend = found[name].load()
     except ImportError as error:
         raise RunError(f"the {name} backend needs {error.name}: pip install 'dgmppl[{name}]'") from error
     return backend
+
+
+# POT imports every array library that is installed, unless its variable is set.
+_ARRAY_LIBRARIES = {"torch": "PYTORCH", "jax": "JAX", "cupy": "CUPY", "tensorflow": "TENSORFLOW"}
+
+
+@contextmanager
+def loaded_libraries_alone() -> Iterator[None]:
+    """Inside, `import ot` takes the array libraries that this process has loaded already, and loads no other.
+
+    A program of one backend is to import neither the other's library nor pay seconds for it.
+    """
+    variables = [f"POT_BACKEND_DISABLE_{key}" for name, key in _ARRAY_LIBRARIES.items() if name not in sys.modules]
+    added = {name: "1" for name in variables if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]

@@ -15,6 +15,7 @@ TABLES: dict[str, str] = {
     "engines": "of posterior inference",
     "functions": "of the expression language",
     "guides": "families of variational posteriors",
+    "metrics": "of a fitted model on held-out rows",
     "networks": "kinds of functions with parameters",
     "objectives": "what can be minimized",
     "samplers": "of densities that have no exact one",
@@ -77,7 +78,7 @@ def _table(table: str) -> Mapping[str, Any]:
 
     tables: dict[str, Mapping[str, Any]] = {
         "engines": options.ENGINES, "guides": options.GUIDES, "objectives": options.OBJECTIVES,
-        "samplers": options.SAMPLERS, "schedules": options.DIFFUSION_SCHEDULES,
+        "metrics": options.METRICS, "samplers": options.SAMPLERS, "schedules": options.DIFFUSION_SCHEDULES,
     }  # fmt: skip
     return tables[table]
 

@@ -7,8 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import ot
 from jax import Array
+
+from dgmppl.backend import loaded_libraries_alone
+
+with loaded_libraries_alone():
+    import ot
 
 
 def coupled(x: Array, y: Array) -> Array:

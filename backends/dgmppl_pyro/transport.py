@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import ot
 import torch
 from torch import Tensor
+
+from dgmppl.backend import loaded_libraries_alone
+
+with loaded_libraries_alone():
+    import ot
 
 
 def coupled(x: Tensor, y: Tensor) -> Tensor:

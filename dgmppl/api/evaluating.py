@@ -8,67 +8,71 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dgmppl.api import critics, likeness
-from dgmppl.api.inputs import Batch, of_part
+from dgmppl.api import critics, likeness, metrics
+from dgmppl.api.inputs import of_part
+from dgmppl.api.metrics import Evaluation
 from dgmppl.data import DataSet
 from dgmppl.errors import RunError
+from dgmppl.ir.option_calls import calls
 from dgmppl.results.evaluation import Score
 
 if TYPE_CHECKING:
     from dgmppl.api.fitted import Fit
 
-_PARTICLES = 100
-
 
 def held_out(fit: Fit, data: DataSet) -> dict[str, Any]:
     """Metrics on the test rows; on the training rows, and said so, where nothing is held out.
 
+    Those that `evaluate: {metrics: [...]}` names; else every density, bound, distance and divergence that is legal.
+
     Returns:
         `split`, `rows`, `metrics` and `warnings`. A metric has the keys of `Score.to_dict`, or those of
-        `likeness.metrics` and `critics.divergences`; a warning those of `Diagnostic.to_dict`. Where nothing is known of
+        `likeness.entry` and `critics.divergences`; a warning those of `Diagnostic.to_dict`. Where nothing is known of
         the density, `why` says so.
     """
     program = fit.program.compiled.program
     part = data.held_out
-    split = "train" if part is None else "test"
     batch = of_part(program, data, data.train if part is None else part)
-    scores = _scores(fit, batch)
-    compared = likeness.comparisons(fit, batch, data) if likeness.implicit(fit) else []
-    facts: dict[str, Any] = {
-        "split": split,
-        "rows": batch.rows,
-        "metrics": [
-            *(score.to_dict() for score in scores),
-            *likeness.metrics(fit, compared),
-            *critics.divergences(fit, batch, held_out=part is not None),
-        ],
-        "warnings": [warning.to_dict() for warning in likeness.collapses(compared)],
-    }
+    evaluation = metrics.Evaluation.of(fit, batch, data)
+    named = calls(program.evaluate.get("metrics"))
+    facts: dict[str, Any] = {"split": "train" if part is None else "test", "rows": batch.rows}
+    if named:
+        facts["metrics"] = list(metrics.compute(named, evaluation))
+        return {**facts, "warnings": []}
+    scores = _scores(evaluation)
+    compared = evaluation.compared if likeness.implicit(fit) else []
+    facts["metrics"] = [
+        *(score.to_dict() for score in scores),
+        *likeness.metrics(fit, compared),
+        *critics.divergences(fit, batch, held_out=part is not None),
+    ]
+    facts["warnings"] = [warning.to_dict() for warning in likeness.collapses(compared)]
     if not scores:
         known = fit.program.compiled.derivation.capabilities.get("log_prob")
         facts["why"] = known.why if known is not None else "the model has no density"
     return facts
 
 
-def _scores(fit: Fit, batch: Batch) -> list[Score]:
+def _scores(evaluation: Evaluation) -> list[Score]:
+    fit, batch, particles, seed = evaluation.fit, evaluation.batch, evaluation.particles, evaluation.seed
     has = fit.program.compiled.executable.has
     if has("log_prob"):
         return [fit.score_batch(batch)]
     if fit.draws is None and fit.queries.unnormalized:
-        return _estimated(fit, batch)
+        return _estimated(evaluation)
     if fit.draws is None and has("elbo"):
-        scores = [fit.queries.elbo(fit.parameters, batch, _PARTICLES, seed=0)]
+        scores = [fit.queries.elbo(fit.parameters, batch, particles, seed)]
         if has("log_weights"):
-            scores.append(fit.queries.iwae(fit.parameters, batch, _PARTICLES, seed=0))
+            scores.append(fit.queries.iwae(fit.parameters, batch, particles, seed))
         if has("ode_log_prob"):
             scores.append(fit.queries.ode_log_prob(fit.parameters, batch))
         return scores
     return []
 
 
-def _estimated(fit: Fit, batch: Batch) -> list[Score]:
+def _estimated(evaluation: Evaluation) -> list[Score]:
     """The density with an estimated log Z; nothing where log Z cannot be estimated, for `log_prob` says why."""
     try:
-        return [fit.queries.estimated(fit.parameters, batch, _PARTICLES, seed=0)]
+        return [evaluation.score]
     except RunError:
         return []

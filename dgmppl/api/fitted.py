@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dgmppl.api.completion import factorized, prefix
+from dgmppl.api.completion import completed, known
 from dgmppl.api.discrete import stated
 from dgmppl.api.inputs import Batch, of_part, of_values, row_wise
 from dgmppl.api.program import CompiledProgram
@@ -155,7 +155,10 @@ class Fit:
         Raises:
             RunError: the model has neither, with the reason.
         """
-        batch = self.batch(x, seed=seed)
+        return self.score_of(self.batch(x, seed=seed), particles, seed)
+
+    def score_of(self, batch: Batch, particles: int, seed: int) -> Score:
+        """`score` of rows that are in model units already."""
         if self.draws is None and self.queries.unnormalized:
             return self.queries.estimated(self.parameters, batch, particles, seed)
         if self.draws is not None or self.program.compiled.executable.has("log_prob"):
@@ -171,7 +174,7 @@ class Fit:
             n: how many.
             given: covariates: one value for all draws, or `[n, *event]`, by name; None takes covariates from the rows
                 of the data, in order. The first elements of a factorized site, `[m]` or `[n, m]` in model units, are
-                kept.
+                kept; so are those elements of a diffusion's events, whole and in model units too, that are not NaN.
             seed: of the noise.
 
         Returns:
@@ -206,20 +209,20 @@ class Fit:
         }
 
     def _known(self, n: int, given: Any) -> dict[str, Array]:
-        """Covariates of n draws and the elements that are given of factorized sites, in model units."""
-        begun = factorized(self._typed)
+        """Covariates of n draws and the elements that are given of observed sites, in model units."""
+        begun = completed(self._typed)
         names = dict(given) if isinstance(given, Mapping) else {}
         started = {name: value for name, value in names.items() if name in begun}
         rest = {name: value for name, value in names.items() if name not in begun} if started else given
-        known = self._covariates(n, rest or None)
+        result = self._covariates(n, rest or None)
         if not started:
-            return known
+            return result
         if self.draws is not None:
             raise RunError("a beginning can be given where parameters are points, not posterior draws")
         for name in begun:
-            values, mask = prefix(self._typed, begun[name], started.get(name, np.zeros(0)), n)
-            known |= {name: values, f"{name}.given": mask}
-        return known
+            values, mask = known(self._typed, begun[name], started.get(name), n)
+            result |= {name: values, f"{name}.given": mask}
+        return result
 
     def _covariates(self, n: int, given: Any) -> dict[str, Array]:
         """Covariates of n draws, in model units."""

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 Array: TypeAlias = NDArray[Any]
 
 # Rows that are compared at most, and samples that are looked at for modes.
-_MOST = 2000
+MOST = 2000
+SLICED = "the mean Wasserstein-1 distance of projections on random lines, above zero for finite samples"
 _RADIUS_IN_SCALES = 3.0
 _LEAST_SHARE = 0.01
 
@@ -59,29 +60,42 @@ class Comparison:
     samples: Array
     others: Array | None
 
+    def first(self, most: int) -> Comparison:
+        """Of the first rows and samples alone."""
+        others = None if self.others is None else self.others[:most]
+        return Comparison(self.site, self.rows[:most], self.samples[:most], others)
+
 
 def implicit(fit: Fit) -> bool:
     """Whether the model can sample and has no density, nor a bound on one."""
     return fit.draws is None and fit.program.compiled.derivation.status == "implicit"
 
 
-def comparisons(fit: Fit, batch: Batch, data: DataSet) -> list[Comparison]:
-    """The numeric observed sites of a model, with the rows and the samples that are compared."""
+def comparisons(fit: Fit, batch: Batch, data: DataSet, most: int = MOST, seed: int = 0) -> list[Comparison]:
+    """The numeric observed sites of a model, with the rows and the samples that are compared.
+
+    Args:
+        fit: with posterior draws of its parameters, samples are posterior predictive.
+        batch: the rows.
+        data: what they come from.
+        most: rows at most.
+        seed: of the choice of rows and of the samples.
+    """
     program = fit.program.compiled.program
-    order = np.random.default_rng(0).permutation(batch.rows)[:_MOST]
+    order = np.random.default_rng(seed).permutation(batch.rows)[:most]
     rows = batch.take(program, order)
-    samples = fit.queries.sample(fit.parameters, rows.rows, rows.given(program), seed=0)
+    samples = fit.draw(rows.rows, rows.given(program), seed)
     train = of_part(program, data, data.train)
     others = None
     if data.held_out is not None:
-        others = train.take(program, np.random.default_rng(0).permutation(train.rows)[: rows.rows]).arrays
+        others = train.take(program, np.random.default_rng(seed).permutation(train.rows)[: rows.rows]).arrays
     return [
         Comparison(
             site, np.asarray(rows.arrays[site.name]), np.asarray(samples[site.name]),
             None if others is None else np.asarray(others[site.name]),
         )
         for site in program.observed
-        if site.typed.support.states is None and not program.columns[site.name].missing
+        if site.typed.support.states in {None, 2} and not program.columns[site.name].missing
     ]  # fmt: skip
 
 
@@ -97,8 +111,8 @@ def _distance(compared: Comparison) -> dict[str, Any]:
     found = sliced_wasserstein(compared.rows, compared.samples)
     reference = None if compared.others is None else sliced_wasserstein(compared.rows, compared.others)
     return {
-        **_entry(compared, "sliced_wasserstein", "estimate", found, "model units"),
-        "why": "the mean Wasserstein-1 distance of projections on random lines, above zero for finite samples",
+        **entry(compared, "sliced_wasserstein", "estimate", found, "model units"),
+        "why": SLICED,
         "reference": None if reference is None else reference.value,
     }
 
@@ -108,18 +122,18 @@ def _modes(fit: Fit, compared: Comparison) -> Iterator[dict[str, Any]]:
     if known is None:
         return
     # Without covariates samples are free: as many as the share of a mode is worth.
-    drawn = fit.queries.sample(fit.parameters, _MOST, {}, seed=1)[compared.site.name]
+    drawn = fit.queries.sample(fit.parameters, MOST, {}, seed=1)[compared.site.name]
     samples = own_units(fit.program.compiled.program, compared.site.name, np.asarray(drawn))
     found = mode_coverage(samples, known.centres, _RADIUS_IN_SCALES * known.scale, _LEAST_SHARE)
     near = f"within {_RADIUS_IN_SCALES:g} standard deviations of"
     covered = Estimate(float(found.covered), float("nan"))
     yield {
-        **_entry(compared, "modes_covered", "estimate", covered, f"of {len(known.centres)} modes", _MOST),
+        **entry(compared, "modes_covered", "estimate", covered, f"of {len(known.centres)} modes", MOST),
         "why": f"modes with at least {_LEAST_SHARE:.0%} of the samples {near} them",
         "shares": found.shares.tolist(),
     }
     yield {
-        **_entry(compared, "share_near_modes", "estimate", found.near, "of the samples", _MOST),
+        **entry(compared, "share_near_modes", "estimate", found.near, "of the samples", MOST),
         "why": f"samples {near} a mode",
     }
 
@@ -135,7 +149,7 @@ def _known_modes(fit: Fit, site: Site) -> Modes | None:
     return MODES.get(str(declared.source)) if restorable and given is not None and not given.columns else None
 
 
-def _entry(
+def entry(
     compared: Comparison, metric: str, status: str, found: Estimate, unit: str, samples: int | None = None
 ) -> dict[str, Any]:
     """The keys that every metric has."""

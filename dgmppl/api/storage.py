@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,7 +28,7 @@ from dgmppl.ir.program import Program
 from dgmppl.results import compat, pictures
 from dgmppl.runs import checkpoints, columns
 from dgmppl.runs.checkpoints import Checkpoint
-from dgmppl.runs.folder import VERSION, RunFolder, unwritable
+from dgmppl.runs.folder import RunFolder, other_version, unwritable
 from dgmppl.runs.receipt import data_hash, file_hash, program_hash
 from dgmppl.runs.trained import hashes
 
@@ -107,7 +107,7 @@ def save(fit: Fit, path: Path) -> Path:
 
 def load(
     path: str | os.PathLike[str], backend: str | None = None, *, trust_code: bool = False, device: str = "auto",
-    precision: str | None = None, threads: int | None = None,
+    precision: str | None = None, threads: int | None = None, overrides: Iterable[str] = (),
 ) -> Fit:  # fmt: skip
     """Read a run.
 
@@ -118,25 +118,28 @@ def load(
         device: where its densities, samples and posteriors are computed: `auto`, `cpu`, `cuda`.
         precision: of those; None for that of the parameters. See `Fit.to`.
         threads: CPU threads; None for the library's own choice.
+        overrides: `evaluate.KEY=VALUE`, how it is sampled and evaluated: `evaluate.sampler=ddim(steps=50)`.
 
     Warns:
         UserWarning: a file was changed after the run, a damaged checkpoint was passed over, or this version emits
             another program for the run's spec.
 
     Raises:
-        RunError: there is no finished run, a file is damaged, another version of the format wrote it, or there is no
-            such device.
+        RunError: there is no finished run, a file is damaged, another version of the format wrote it, there is no such
+            device, or an override is of what was fitted.
     """
+    changed = _of_evaluation(overrides)
     folder = RunFolder(Path(path))
     if folder.exists() and not folder.receipt.exists():
         raise RunError(f"{folder.path} holds an unfinished run; finish it with `dgmppl fit ... --resume`")
     receipt = folder.read_json(folder.receipt)
-    _require_version(folder, receipt)
+    if (wrong := other_version(receipt)) is not None:
+        raise RunError(f"{folder.path} {wrong}")
     schema = columns.from_json(folder.read_json(folder.columns))
     stored, chosen = str(receipt.get("backend")), backend or str(receipt.get("backend"))
-    compiled = compile_spec(folder.resolved, backend=chosen, schema=schema, trust_code=trust_code)
+    compiled = compile_spec(folder.resolved, backend=chosen, schema=schema, overrides=changed, trust_code=trust_code)
     checkpoint = checkpoints.latest(folder.checkpoints)
-    changes = _changes(folder, receipt, checkpoint, compiled.source if chosen == stored else None)
+    changes = _changes(folder, receipt, checkpoint, compiled.source if chosen == stored and not changed else None)
     for note in (*changes, *_changed_runs(folder, receipt, compiled.program)):
         warnings.warn(note, stacklevel=2)
     draws = _read_draws(folder) if receipt.get("draws") else None
@@ -144,16 +147,16 @@ def load(
     return fitted.to(device, precision, threads)
 
 
-def _require_version(folder: RunFolder, receipt: dict[str, Any]) -> None:
-    version = receipt.get("version")
-    if version == VERSION:
-        return
-    newer = isinstance(version, int) and version > VERSION
-    who = "a newer dgmppl" if newer else "no version of dgmppl that this one knows"
-    fix = "update dgmppl" if newer else "fit the spec in spec.yaml again"
-    raise RunError(
-        f"{folder.path} was written by {who} (folder version {version!r}, this one reads {VERSION}); fix: {fix}"
-    )
+def _of_evaluation(overrides: Iterable[str]) -> tuple[str, ...]:
+    """Overrides, all of the section `evaluate`: a run's model and training are done."""
+    given = tuple(overrides)
+    wrong = next((text for text in given if text.partition("=")[0].partition(".")[0].strip() != "evaluate"), None)
+    if wrong is not None:
+        raise RunError(
+            f"{wrong}: the run is finished, and only how it is evaluated can be changed; "
+            "write evaluate.KEY=VALUE, or fit again"
+        )
+    return given
 
 
 def _changes(folder: RunFolder, receipt: dict[str, Any], checkpoint: Checkpoint, source: str | None) -> Iterator[str]:

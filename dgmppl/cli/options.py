@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,12 +13,18 @@ import typer
 from dgmppl.cli import completion
 
 SpecFile = Annotated[
-    Path, typer.Argument(metavar="SPEC", help="a spec (YAML)", show_default=False, autocompletion=completion.specs)
+    Path,
+    typer.Argument(
+        metavar="SPEC", help="a spec (YAML); - is standard input", show_default=False, autocompletion=completion.specs
+    ),
 ]
 SpecFiles = Annotated[
     list[Path],
-    typer.Argument(metavar="SPEC...", help="specs (YAML)", show_default=False, autocompletion=completion.specs),
-]
+    typer.Argument(
+        metavar="SPEC...", help="specs (YAML); - is standard input", show_default=False,
+        autocompletion=completion.specs,
+    ),
+]  # fmt: skip
 RunDir = Annotated[
     Path,
     typer.Argument(metavar="RUN", help="the folder of a run", show_default=False, autocompletion=completion.runs),
@@ -55,6 +62,10 @@ Given = Annotated[
         help="a covariate's value, or the beginning of what is drawn in order; repeatable",
     ),
 ]
+SetEvaluate = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="evaluate.KEY=VALUE", help="how it is evaluated, instead of the spec's; repeatable"),
+]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="of the noise")]
 Particles = Annotated[int, typer.Option("--particles", metavar="N", help="draws behind a bound", min=1)]
 Folder = Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="the run's folder", show_default=False)]
@@ -72,6 +83,12 @@ Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", metavar="FILE", help="written instead of standard output", show_default=False),
 ]
+
+
+def readable(spec: Path) -> Path | str:
+    """What a SPEC argument names: a file, or for `-` the text on standard input."""
+    # With a line break it is text and no path, however little there is.
+    return sys.stdin.read() + "\n" if str(spec) == "-" else spec
 
 
 def pairs(given: Sequence[str] | None, option: str = "--data") -> dict[str, str]:

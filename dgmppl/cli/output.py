@@ -145,6 +145,9 @@ def print_metrics(held_out: Mapping[str, Any]) -> None:
     """Held-out numbers, a line each, with error, unit, status and count; then what is wrong with the samples."""
     for metric in held_out["metrics"]:
         what = f"{metric.get('site', '')} {metric['metric'].replace('_', ' ')} {metric.get('of', '')}".strip()
+        if metric["value"] is None:
+            say(f"{held_out['split']} {what}: not to be had: {metric['why']}")
+            continue
         say(f"{held_out['split']} {what}: {_figure(metric)} ({metric['status']}, {_counts(metric)})")
     for warning in held_out.get("warnings", ()):
         place = warning["span"]

@@ -25,10 +25,12 @@ from dgmppl.cli.options import (
     RunDir,
     Seed,
     Set,
+    SetEvaluate,
     SpecFile,
     Threads,
     TrustCode,
     pairs,
+    readable,
     values,
 )
 from dgmppl.cli.output import print_metrics, print_summary, say, say_json, warn, warnings_as_notes, write_nats
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     "dgmppl fit specs/vae.yaml --out runs/vae",
     "dgmppl fit specs/radon.yaml --out runs/radon -b pyro --set infer.draws=500",
     "dgmppl fit specs/vae.yaml --out runs/vae --resume",
+    computes=True,
 )
 def fit(
     spec: SpecFile, out: Folder, backend: BackendName = "numpyro",
@@ -67,7 +70,7 @@ def fit(
     from dgmppl.runs.interrupts import Interrupted
 
     shown = not quiet and not as_json
-    program = compile_program(spec, backend, pairs(data), overrides=sets or [], trust_code=trust_code)
+    program = compile_program(readable(spec), backend, pairs(data), overrides=sets or [], trust_code=trust_code)
     warn(warnings_of(program.compiled), quiet=not shown)
     say(program.objective.text(), quiet=not shown)
     try:
@@ -96,16 +99,24 @@ def _again() -> str:
 
 
 def _load(
-    run: Path, backend: str | None, device: str, precision: str | None, threads: int | None, trust_code: bool, *,
-    quiet: bool = False,
+    run: Path, backend: str | None, device: str, precision: str | None, threads: int | None, trust_code: bool,
+    sets: list[str] | None, *, quiet: bool = False,
 ) -> Fit:  # fmt: skip
     from dgmppl.api.storage import load
 
     with warnings_as_notes(quiet=quiet):
-        return load(run, backend, trust_code=trust_code, device=device, precision=precision, threads=threads)
+        return load(
+            run, backend, trust_code=trust_code, device=device, precision=precision, threads=threads,
+            overrides=sets or (),
+        )  # fmt: skip
 
 
-@command("dgmppl sample runs/vae -n 64 -o samples.png", "dgmppl sample runs/vae -n 1000 -o samples.npz --seed 1")
+@command(
+    "dgmppl sample runs/vae -n 64 -o samples.png",
+    "dgmppl sample runs/vae -n 1000 -o samples.npz --seed 1",
+    "dgmppl sample runs/ddpm -o samples.png --set 'evaluate.sampler=ddim(steps=20)'",
+    computes=True,
+)
 def sample(
     run: RunDir,
     out: Annotated[
@@ -113,17 +124,24 @@ def sample(
         typer.Option("--out", "-o", metavar="FILE", help=".npz, .npy, .csv, .png, .svg or .pdf", show_default=False),
     ],
     n: Annotated[int, typer.Option("-n", metavar="N", help="how many", min=1)] = 64,
-    given: Given = None, seed: Seed = 0, backend: OtherBackend = None, device: Device = "auto",
-    precision: Precision = None, threads: Threads = None, trust_code: TrustCode = False, quiet: Quiet = False,
+    given: Given = None, seed: Seed = 0, sets: SetEvaluate = None, backend: OtherBackend = None,
+    device: Device = "auto", precision: Precision = None, threads: Threads = None, trust_code: TrustCode = False,
+    quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Draw from a fitted model, in the data's own units."""
     from dgmppl.api.export import write_samples
 
-    write_samples(_load(run, backend, device, precision, threads, trust_code, quiet=quiet), out, n, values(given), seed)
+    write_samples(
+        _load(run, backend, device, precision, threads, trust_code, sets, quiet=quiet), out, n, values(given), seed
+    )
     say(f"wrote {out}", quiet=quiet)
 
 
-@command("dgmppl posterior runs/vae -o posterior.nc", "dgmppl posterior runs/radon -o fit.nc --group posterior")
+@command(
+    "dgmppl posterior runs/vae -o posterior.nc",
+    "dgmppl posterior runs/radon -o fit.nc --group posterior",
+    computes=True,
+)
 def posterior(
     run: RunDir,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="a netCDF file", show_default=False)],
@@ -131,32 +149,34 @@ def posterior(
         list[str] | None, typer.Option("--group", metavar="NAME", help="an ArviZ group; repeatable")
     ] = None,
     draws: Annotated[int, typer.Option("--draws", metavar="N", help="of latents and predictions", min=1)] = 100,
-    data: Data = None, seed: Seed = 0, backend: OtherBackend = None, device: Device = "auto",
-    precision: Precision = None, threads: Threads = None, trust_code: TrustCode = False, quiet: Quiet = False,
+    data: Data = None, seed: Seed = 0, sets: SetEvaluate = None, backend: OtherBackend = None,
+    device: Device = "auto", precision: Precision = None, threads: Threads = None, trust_code: TrustCode = False,
+    quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Posterior draws of parameters and latents, as ArviZ data."""
     from dgmppl.api.export import read_columns
     from dgmppl.results.compat import write as write_netcdf
 
-    fitted = _load(run, backend, device, precision, threads, trust_code, quiet=quiet)
+    fitted = _load(run, backend, device, precision, threads, trust_code, sets, quiet=quiet)
     given = read_columns(fitted, data) if data else None
     write_netcdf(fitted.to_arviz(*(groups or []), x=given, draws=draws, seed=seed), out)
     say(f"wrote {out}", quiet=quiet)
 
 
-@command("dgmppl score runs/vae images.npy", "dgmppl score runs/vae x=images.npy -o nats.csv")
+@command("dgmppl score runs/vae images.npy", "dgmppl score runs/vae x=images.npy -o nats.csv", computes=True)
 def score(
     run: RunDir, data: Columns, particles: Particles = 100,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="the value of each row, as CSV")
     ] = None,
-    seed: Seed = 0, backend: OtherBackend = None, device: Device = "auto", precision: Precision = None,
-    threads: Threads = None, trust_code: TrustCode = False, as_json: Json = False, quiet: Quiet = False,
+    seed: Seed = 0, sets: SetEvaluate = None, backend: OtherBackend = None, device: Device = "auto",
+    precision: Precision = None, threads: Threads = None, trust_code: TrustCode = False, as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Log-density per row in nats, and if exact, bound or estimate."""
     from dgmppl.api.export import read_columns
 
-    fitted = _load(run, backend, device, precision, threads, trust_code, quiet=quiet)
+    fitted = _load(run, backend, device, precision, threads, trust_code, sets, quiet=quiet)
     result = fitted.score(read_columns(fitted, data), particles, seed)
     if out is not None:
         write_nats(out, result.values)
@@ -166,20 +186,26 @@ def score(
         print_metrics({"split": "data", "metrics": [result.to_dict()]})
 
 
-@command("dgmppl evaluate runs/vae", "dgmppl evaluate runs/vae --backend pyro --json")
+@command(
+    "dgmppl evaluate runs/vae",
+    "dgmppl evaluate runs/vae --backend pyro --json",
+    "dgmppl evaluate runs/vae --set 'evaluate.metrics=[iwae(particles=1000), mmd]'",
+    computes=True,
+)
 def evaluate(
-    run: RunDir, backend: OtherBackend = None, device: Device = "auto", precision: Precision = None,
-    threads: Threads = None, trust_code: TrustCode = False, as_json: Json = False, quiet: Quiet = False,
+    run: RunDir, sets: SetEvaluate = None, backend: OtherBackend = None, device: Device = "auto",
+    precision: Precision = None, threads: Threads = None, trust_code: TrustCode = False, as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Held-out metrics legal for the model, with standard errors."""
-    facts = _load(run, backend, device, precision, threads, trust_code, quiet=quiet).evaluate()
+    facts = _load(run, backend, device, precision, threads, trust_code, sets, quiet=quiet).evaluate()
     if as_json:
         say_json(facts)
     elif not quiet:
         print_metrics(facts)
 
 
-@command("dgmppl convert runs/vae --to pyro", "dgmppl convert runs/vae --to pyro -o runs/vae-torch")
+@command("dgmppl convert runs/vae --to pyro", "dgmppl convert runs/vae --to pyro -o runs/vae-torch", computes=True)
 def convert(
     run: RunDir,
     to: Annotated[

@@ -41,6 +41,16 @@ def bind(call: Call, table: Table, what: str) -> dict[str, Any]:
     return bound
 
 
+def calls(expression: Expression | None) -> tuple[Call, ...]:
+    """One choice or a list of choices, each as a call; none where nothing is given."""
+    items = expression.items if isinstance(expression, Sequence) else () if expression is None else (expression,)
+    return tuple(
+        Call(item.id, span=item.span) if isinstance(item, Name) else item
+        for item in items
+        if isinstance(item, Name | Call)
+    )
+
+
 def value(expression: Expression) -> Any:
     """A literal's value; a name's text; lists as tuples; a call as itself."""
     match expression:

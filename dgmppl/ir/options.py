@@ -266,7 +266,7 @@ METRICS: Table = table(
     Entry("active_units", (), "dimensions of the code that carry information"),
     Entry("mmd", (), "maximum mean discrepancy"),
     Entry("energy_distance", (), "energy distance"),
-    Entry("sliced_wasserstein", (Argument("projections", 200, "directions", "whole"),), "sliced 2-Wasserstein"),
+    Entry("sliced_wasserstein", (Argument("projections", 200, "directions", "whole"),), "sliced 1-Wasserstein"),
     Entry("wasserstein", (), "exact discrete 1-Wasserstein"),
     Entry("c2st", (), "classifier two-sample test"),
     Entry("accuracy", (Argument("site", REQUIRED, "a discrete site", "site"),), "share of labels found"),

@@ -6,6 +6,7 @@ import hashlib
 from importlib.metadata import version
 from pathlib import Path
 
+from dgmppl.ir import option_calls
 from dgmppl.ir.expressions import Call
 from dgmppl.ir.kernel import Function, Module
 from dgmppl.ir.program import Program
@@ -15,6 +16,7 @@ from dgmppl.lowering.functions import decode_function, density_functions, loss_f
 from dgmppl.lowering.groups import groups_of, held
 from dgmppl.lowering.programs import guide_function, model_function
 from dgmppl.lowering.sampling import complete_function, encode_function, prior_function, sample_function
+from dgmppl.lowering.scores import on_ladders
 from dgmppl.lowering.scope import unsupported
 from dgmppl.lowering.starting import warm_start_function
 from dgmppl.objectives.derivation import Derivation
@@ -36,14 +38,18 @@ def lower(program: Program, derivation: Derivation) -> Module:
     for name, rule in derivation.eliminated.items():
         if rule in _SAMPLED:
             raise unsupported(f"the rule {rule!r} at {name!r}", program.by_name[name].span)
+    for metric in option_calls.calls(program.evaluate.get("metrics")):
+        if metric.function in _NOT_COMPUTED:
+            raise unsupported(f"the metric {metric.function!r}", metric.span)
     players = tuple(map(with_normalizers, derivation.objective.players)) if _by_gradient(derivation) else ()
     groups = held(program, groups_of(program) | normalizer_groups(players) | learned_groups(program))
-    functions: list[Function | None] = [model_function(program, groups, derivation), guide_function(program, groups)]
+    walked = on_ladders(program, derivation)
+    functions: list[Function | None] = [model_function(walked, groups, derivation), guide_function(program, groups)]
     functions.append(initial_state_function(program, groups, players))
     functions += [loss_function(program, groups, player) for player in players]
     functions += density_functions(program, groups, derivation)
-    functions += [encode_function(program, groups), sample_function(program, groups)]
-    functions += [complete_function(program, groups), prior_function(program, groups)]
+    functions += [encode_function(program, groups), sample_function(walked, groups)]
+    functions += [complete_function(walked, groups), prior_function(walked, groups)]
     functions += [decode_function(program, groups), warm_start_function(program, groups)]
     return Module(
         program,
@@ -56,6 +62,9 @@ def lower(program: Program, derivation: Derivation) -> Module:
 
 # Local latents that an engine samples beside the parameters have no place in the emitted log joint yet.
 _SAMPLED = frozenset({"joint"})
+
+# Metrics that take a bound's parts or fits to simulated data.
+_NOT_COMPUTED = frozenset({"reconstruction", "kl", "calibration"})
 
 
 def _by_gradient(derivation: Derivation) -> bool:

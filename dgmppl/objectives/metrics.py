@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dgmppl.errors import SpecError
-from dgmppl.ir.expressions import Expression, Sequence
+from dgmppl.ir.expressions import Expression
+from dgmppl.ir.option_calls import calls
 from dgmppl.ir.program import Program
-from dgmppl.objectives.requests import called
 from dgmppl.source import Diagnostic
 
 # Metrics of log p of held-out data, or of a bound on it.
@@ -26,12 +26,11 @@ def check_metrics(program: Program, status: str) -> None:
 
 
 def _without_density(asked: Expression | None) -> Iterator[Diagnostic]:
-    for metric in asked.items if isinstance(asked, Sequence) else () if asked is None else (asked,):
-        word = called(metric)
-        if word in _OF_DENSITIES:
+    for metric in calls(asked):
+        if metric.function in _OF_DENSITIES:
             yield Diagnostic(
                 "metric-needs-density",
-                f"{word} is a number about log p of held-out data, and the model has samples but no density",
+                f"{metric.function} is a number about log p of held-out data, and the model has samples but no density",
                 metric.span,
                 expected="a metric of samples: mmd, energy_distance, sliced_wasserstein, wasserstein, c2st",
                 fix="write `metrics: [sliced_wasserstein, c2st]`",

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from dgmppl.results.evaluation import standard_error
+
 Array: TypeAlias = NDArray[Any]
 
 _NEIGHBOURS = 5
@@ -28,7 +30,7 @@ class Estimate(NamedTuple):
 
 
 def sliced_wasserstein(x: Array, y: Array, *, directions: int = 200, seed: int = 0) -> Estimate:
-    """SW(p, q) = E_t W_1(t·x, t·y), t uniform on the unit sphere (Bonneel et al. 2015, eq. 8, of order one).
+    """SW(p, q) = E_t W_1(t·x, t·y), t uniform on the unit sphere (Bonneel et al. 2015, of order one).
 
     The empirical distance of two finite samples exceeds that of their distributions by O(1/sqrt(N)) on average, so it
     is compared with that of two samples of the data. The standard error joins those of both samples, by the central
@@ -40,12 +42,12 @@ def sliced_wasserstein(x: Array, y: Array, *, directions: int = 200, seed: int =
         directions: how many; one is enough in one dimension.
         seed: of the directions.
     """
-    x, y = _flat(x), _flat(y)
+    x, y = flat(x), flat(y)
     lines = np.random.default_rng(seed).standard_normal((directions if x.shape[1] > 1 else 1, x.shape[1]))
     lines /= np.linalg.norm(lines, axis=1, keepdims=True)
     distances, of_x, of_y = zip(*(_wasserstein(x @ line, y @ line) for line in lines), strict=True)
-    parts = [_error(np.mean(potentials, axis=0)) for potentials in (of_x, of_y)]
-    parts += [_error(np.asarray(distances))] if len(lines) > 1 else []
+    parts = [standard_error(np.mean(potentials, axis=0)) for potentials in (of_x, of_y)]
+    parts += [standard_error(np.asarray(distances))] if len(lines) > 1 else []
     return Estimate(float(np.mean(distances)), math.hypot(*parts))
 
 
@@ -104,46 +106,42 @@ def mode_coverage(samples: Array, centres: Array, radius: float, least: float = 
 def neighbour_coverage(data: Array, samples: Array, neighbours: int = _NEIGHBOURS) -> float:
     """The share of data rows that have a sample no farther than their k-th nearest other row.
 
-    Naeem et al. 2020, eq. 4. Independent of the dimension and the scale; 0 where no row has one.
+    Naeem et al. 2020. Independent of the dimension and the scale; 0 where no row has one.
     """
-    data, samples = _flat(data), _flat(samples)
+    data, samples = flat(data), flat(samples)
     # The nearest row of a datum is itself.
-    reach = np.partition(_distances(data, data), neighbours, axis=1)[:, neighbours]
-    return float((_distances(data, samples).min(axis=1) <= reach).mean())
+    reach = np.partition(pairwise(data, data), neighbours, axis=1)[:, neighbours]
+    return float((pairwise(data, samples).min(axis=1) <= reach).mean())
 
 
 def expected_coverage(rows: int, samples: int, neighbours: int = _NEIGHBOURS) -> float:
     """What `neighbour_coverage` is on average where samples and data have one continuous distribution.
 
     A row has none of M samples in its ball if its k nearest among N - 1 rows and M samples are rows:
-    1 - prod_{i<k} (N - 1 - i) / (N - 1 + M - i) (Naeem et al. 2020, section 3.3).
+    1 - prod_{i<k} (N - 1 - i) / (N - 1 + M - i) (Naeem et al. 2020).
     """
     return 1.0 - math.prod((rows - 1 - i) / (rows - 1 + samples - i) for i in range(neighbours))
 
 
 def spread(values: Array) -> float:
     """The mean distance between two different rows."""
-    values = _flat(values)
-    return float(_distances(values, values).sum() / (len(values) * (len(values) - 1)))
+    values = flat(values)
+    return float(pairwise(values, values).sum() / (len(values) * (len(values) - 1)))
 
 
 def over_blocks(statistic: Callable[[Array, Array], float], data: Array, samples: Array, blocks: int) -> Estimate:
     """A statistic of data and samples over disjoint blocks of both: its mean, with the error of independent values."""
     pairs = zip(np.array_split(data, blocks), np.array_split(samples, blocks), strict=True)
     values = np.array([statistic(*pair) for pair in pairs])
-    return Estimate(float(values.mean()), _error(values))
+    return Estimate(float(values.mean()), standard_error(values))
 
 
-def _flat(values: Array) -> Array:
+def flat(values: Array) -> Array:
+    """Each datum as a vector of real numbers, `[N, D]`."""
     return np.asarray(values, dtype=np.float64).reshape(len(values), -1)
 
 
-def _distances(x: Array, y: Array) -> Array:
+def pairwise(x: Array, y: Array) -> Array:
     """Euclidean distances, `[N, M]`."""
     squares = (x**2).sum(1)[:, None] + (y**2).sum(1)[None, :] - 2.0 * x @ y.T
     return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
-
-
-def _error(values: Array) -> float:
-    """The standard error of a mean; NaN for one value."""
-    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else float("nan")
