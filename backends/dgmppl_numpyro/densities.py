@@ -21,6 +21,7 @@ from dgmppl_numpyro.elementary import (
     lgamma,
     log,
     log1mexp,
+    log_bessel,
     log_beta,
     log_choose,
     log_diagonal,
@@ -90,10 +91,9 @@ def student_t(x: Array, df: Real, loc: Real, scale: Real) -> Array:
     return -0.5 * (df + 1.0) * jnp.log1p(y * y / df) - normalizer
 
 
-def von_mises(x: Array, loc: Real, concentration: Array) -> Array:
+def von_mises(x: Array, loc: Real, concentration: Real) -> Array:
     """concentration cos(x - loc) - log(2 pi I_0(concentration))."""
-    log_bessel = jnp.log(jax.scipy.special.i0e(concentration)) + concentration
-    return concentration * jnp.cos(x - loc) - _LOG_2PI - log_bessel
+    return concentration * jnp.cos(x - loc) - _LOG_2PI - log_bessel(concentration)
 
 
 def uniform(x: Array, low: Real, high: Real) -> Array:
@@ -279,7 +279,7 @@ def kl_normal(loc: Real, scale: Real, prior_loc: Real, prior_scale: Real) -> Arr
     return 0.5 * (ratio * ratio + ((loc - prior_loc) / prior_scale) ** 2 - 1.0) - log(ratio)
 
 
-def kl_standard_normal(loc: Real, scale: Array) -> Array:
+def kl_standard_normal(loc: Real, scale: Real) -> Array:
     """KL(N(loc, scale^2) || N(0, 1)) = (s^2 + m^2 - 1) / 2 - log s."""
     return 0.5 * (scale * scale + loc * loc - 1.0) - jnp.log(scale)
 
@@ -297,7 +297,7 @@ def kl_exponential(rate: Real, prior_rate: Real) -> Array:
     return ratio - 1.0 - log(ratio)
 
 
-def kl_gamma(concentration: Array, rate: Real, prior_concentration: Real, prior_rate: Real) -> Array:
+def kl_gamma(concentration: Real, rate: Real, prior_concentration: Real, prior_rate: Real) -> Array:
     """(a - a0) psi(a) - log Gamma(a) + log Gamma(a0) + a0 log(r / r0) + a (r0 - r) / r."""
     return (
         (concentration - prior_concentration) * digamma(concentration)
@@ -308,7 +308,7 @@ def kl_gamma(concentration: Array, rate: Real, prior_concentration: Real, prior_
     )
 
 
-def kl_beta(a: Array, b: Array, prior_a: Real, prior_b: Real) -> Array:
+def kl_beta(a: Real, b: Real, prior_a: Real, prior_b: Real) -> Array:
     """log B(a0, b0) - log B(a, b) + (a - a0) psi(a) + (b - b0) psi(b) - (a - a0 + b - b0) psi(a + b)."""
     normalizers = log_beta(prior_a, prior_b) - log_beta(a, b)
     shift = (a - prior_a) * digamma(a) + (b - prior_b) * digamma(b)
@@ -323,9 +323,10 @@ def kl_dirichlet(concentration: Array, prior_concentration: Array) -> Array:
     return normalizers + shift.sum(-1)
 
 
-def kl_bernoulli(logits: Array, prior_logits: Real) -> Array:
+def kl_bernoulli(logits: Real, prior_logits: Real) -> Array:
     """p (l - l0) - softplus(l) + softplus(l0), p = sigmoid(l)."""
-    return jax.nn.sigmoid(logits) * (logits - prior_logits) - softplus(logits) + softplus(real_of(prior_logits, logits))
+    logits, prior_logits = real_pair(logits, prior_logits)
+    return jax.nn.sigmoid(logits) * (logits - prior_logits) - softplus(logits) + softplus(prior_logits)
 
 
 def kl_categorical(log_probs: Array, prior_log_probs: Array) -> Array:

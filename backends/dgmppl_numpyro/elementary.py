@@ -27,9 +27,14 @@ def lgamma(x: Real) -> Any:
     return math.lgamma(x) if isinstance(x, int | float) else jax.scipy.special.gammaln(x)
 
 
-def digamma(x: Array) -> Array:
+def digamma(x: Real) -> Any:
     """The derivative of log Gamma."""
     return jax.scipy.special.digamma(x)
+
+
+def log_bessel(x: Real) -> Any:
+    """log I_0(x), x >= 0."""
+    return jnp.log(jax.scipy.special.i0e(x)) + x
 
 
 def log_beta(a: Real, b: Real) -> Real:
@@ -45,7 +50,7 @@ def real_of(x: Real, like: Real) -> Array:
     return jnp.asarray(x, like.dtype if real else jnp.result_type(x, float))
 
 
-def real_pair(x: Array, y: Real) -> tuple[Array, Array]:
+def real_pair(x: Real, y: Real) -> tuple[Array, Array]:
     """Both as real arrays of one dtype."""
     x = real_of(x, y)
     return x, real_of(y, x)

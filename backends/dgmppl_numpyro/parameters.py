@@ -104,10 +104,10 @@ class Tree:
         return constraints.real if support is None else constraints.of(support)
 
 
-def to_device(value: Any) -> Any:
-    """An array on JAX's present device: floating point in the present precision, other numbers as they are."""
+def to_device(value: Any, *, real: bool = False) -> Any:
+    """An array on JAX's present device: what is `real` in the present precision, other numbers as they are."""
     array = np.asarray(value)
-    return jnp.asarray(array, jnp.result_type(float) if array.dtype.kind == "f" else None)
+    return jnp.asarray(array, jnp.result_type(float) if real or array.dtype.kind == "f" else None)
 
 
 def to_host(arrays: Mapping[str, Any]) -> dict[str, Array]:

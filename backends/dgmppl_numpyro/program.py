@@ -90,7 +90,8 @@ class Program:
 
     def columns(self, batch: Arrays) -> dict[str, Any]:
         """Data columns on the device."""
-        return {name: to_device(column) for name, column in batch.items()}
+        real = self.module.real_columns
+        return {name: to_device(column, real=name in real) for name, column in batch.items()}
 
     def arguments(self, batch: Mapping[str, Any], rows: int) -> dict[str, Any]:
         """A batch as keyword arguments of the library programs.
@@ -111,7 +112,7 @@ class Program:
 
     def rows(self, batch: Arrays) -> int:
         """The size of the data axis; 1 where no column has one."""
-        return next((len(np.asarray(column)) for name, column in batch.items() if self.varies(name)), 1)
+        return next((np.shape(column)[0] for name, column in batch.items() if self.varies(name)), 1)
 
 
 def import_text(source: str, title: str) -> ModuleType:

@@ -21,6 +21,7 @@ from dgmppl_pyro.elementary import (
     lgamma,
     log,
     log1mexp,
+    log_bessel,
     log_beta,
     log_choose,
     log_diagonal,
@@ -47,9 +48,9 @@ _LOG_2 = math.log(2.0)
 
 def normal(x: Tensor, loc: Real, scale: Real) -> Tensor:
     """log N(x; loc, scale^2)."""
-    if isinstance(loc, float) and isinstance(scale, float):  # a chain takes it at every step: numbers are folded
-        z = (x - loc if loc else x) / scale
-        return -0.5 * (z * z) - (log(scale) + 0.5 * _LOG_2PI)
+    if isinstance(loc, float) and isinstance(scale, float):  # a chain takes it at every step: one operation
+        centred, constant = x - loc if loc else x, x.new_full((), -math.log(scale) - 0.5 * _LOG_2PI)
+        return torch.addcmul(constant, centred, centred, value=-0.5 / scale**2)
     return -0.5 * ((x - loc) / scale) ** 2 - log(scale) - 0.5 * _LOG_2PI
 
 
@@ -93,10 +94,9 @@ def student_t(x: Tensor, df: Real, loc: Real, scale: Real) -> Tensor:
     return -0.5 * (df + 1.0) * torch.log1p(y * y / df) - normalizer
 
 
-def von_mises(x: Tensor, loc: Real, concentration: Tensor) -> Tensor:
+def von_mises(x: Tensor, loc: Real, concentration: Real) -> Tensor:
     """concentration cos(x - loc) - log(2 pi I_0(concentration))."""
-    log_bessel = torch.log(torch.special.i0e(concentration)) + concentration
-    return concentration * torch.cos(x - loc) - _LOG_2PI - log_bessel
+    return concentration * torch.cos(x - loc) - _LOG_2PI - log_bessel(concentration)
 
 
 def uniform(x: Tensor, low: Real, high: Real) -> Tensor:
@@ -289,9 +289,9 @@ def kl_normal(loc: Real, scale: Real, prior_loc: Real, prior_scale: Real) -> Ten
     return 0.5 * (ratio * ratio + ((loc - prior_loc) / prior_scale) ** 2 - 1.0) - log(ratio)
 
 
-def kl_standard_normal(loc: Real, scale: Tensor) -> Tensor:
+def kl_standard_normal(loc: Real, scale: Real) -> Tensor:
     """KL(N(loc, scale^2) || N(0, 1)) = (s^2 + m^2 - 1) / 2 - log s."""
-    return 0.5 * (scale * scale + loc * loc - 1.0) - torch.log(scale)
+    return 0.5 * (scale * scale + loc * loc - 1.0) - log(scale)
 
 
 def kl_laplace(loc: Real, scale: Real, prior_loc: Real, prior_scale: Real) -> Tensor:
@@ -307,7 +307,7 @@ def kl_exponential(rate: Real, prior_rate: Real) -> Tensor:
     return ratio - 1.0 - log(ratio)
 
 
-def kl_gamma(concentration: Tensor, rate: Real, prior_concentration: Real, prior_rate: Real) -> Tensor:
+def kl_gamma(concentration: Real, rate: Real, prior_concentration: Real, prior_rate: Real) -> Tensor:
     """(a - a0) psi(a) - log Gamma(a) + log Gamma(a0) + a0 log(r / r0) + a (r0 - r) / r."""
     return (
         (concentration - prior_concentration) * digamma(concentration)
@@ -318,7 +318,7 @@ def kl_gamma(concentration: Tensor, rate: Real, prior_concentration: Real, prior
     )
 
 
-def kl_beta(a: Tensor, b: Tensor, prior_a: Real, prior_b: Real) -> Tensor:
+def kl_beta(a: Real, b: Real, prior_a: Real, prior_b: Real) -> Tensor:
     """log B(a0, b0) - log B(a, b) + (a - a0) psi(a) + (b - b0) psi(b) - (a - a0 + b - b0) psi(a + b)."""
     normalizers = log_beta(prior_a, prior_b) - log_beta(a, b)
     shift = (a - prior_a) * digamma(a) + (b - prior_b) * digamma(b)
@@ -333,9 +333,10 @@ def kl_dirichlet(concentration: Tensor, prior_concentration: Tensor) -> Tensor:
     return normalizers + shift.sum(-1)
 
 
-def kl_bernoulli(logits: Tensor, prior_logits: Real) -> Tensor:
+def kl_bernoulli(logits: Real, prior_logits: Real) -> Tensor:
     """p (l - l0) - softplus(l) + softplus(l0), p = sigmoid(l)."""
-    return torch.sigmoid(logits) * (logits - prior_logits) - softplus(logits) + softplus(real_of(prior_logits, logits))
+    logits, prior_logits = real_pair(logits, prior_logits)
+    return torch.sigmoid(logits) * (logits - prior_logits) - softplus(logits) + softplus(prior_logits)
 
 
 def kl_categorical(log_probs: Tensor, prior_log_probs: Tensor) -> Tensor:

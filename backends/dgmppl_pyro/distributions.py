@@ -26,6 +26,12 @@ class NegativeBinomial(dist.GammaPoisson):  # type: ignore[misc]
         mean, concentration = torch.distributions.utils.broadcast_all(mean, concentration)
         super().__init__(concentration, concentration / mean, validate_args=validate_args)
 
+    def expand(self, batch_shape: Any, _instance: Any = None) -> dist.GammaPoisson:
+        """The same distribution with more batch axes."""
+        del _instance
+        concentration, rate = self.concentration.expand(batch_shape), self.rate.expand(batch_shape)
+        return dist.GammaPoisson(concentration, rate, validate_args=False)
+
 
 class DiscretizedLogistic(TorchDistribution):  # type: ignore[misc]
     """A logistic's mass in each of `bins` equal cells of [-1, 1], its tails in the outer ones; values 0..bins-1."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
@@ -26,9 +27,18 @@ def lgamma(x: Real) -> Any:
     return torch.lgamma(x) if isinstance(x, Tensor) else math.lgamma(x)
 
 
-def digamma(x: Tensor) -> Tensor:
+def digamma(x: Real) -> Any:
     """The derivative of log Gamma."""
-    return torch.digamma(x)
+    return torch.digamma(x) if isinstance(x, Tensor) else _of_number(torch.digamma, x)
+
+
+def log_bessel(x: Real) -> Any:
+    """log I_0(x), x >= 0."""
+    return torch.log(torch.special.i0e(x)) + x if isinstance(x, Tensor) else _of_number(log_bessel, x)
+
+
+def _of_number(function: Callable[[Tensor], Tensor], x: float) -> float:
+    return float(function(torch.tensor(x, dtype=torch.float64)))
 
 
 def log_beta(a: Real, b: Real) -> Real:
@@ -46,7 +56,7 @@ def real_of(x: Real, like: Real) -> Tensor:
     return x if x.dtype.is_floating_point else x.to(torch.get_default_dtype())
 
 
-def real_pair(x: Tensor, y: Real) -> tuple[Tensor, Tensor]:
+def real_pair(x: Real, y: Real) -> tuple[Tensor, Tensor]:
     """Both as real tensors of one dtype."""
     x = real_of(x, y)
     return x, real_of(y, x)

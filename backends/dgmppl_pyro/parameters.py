@@ -7,6 +7,7 @@ dictionary of constrained NumPy arrays by canonical name: a module's state, pref
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -43,6 +44,7 @@ class Tree:
             for group in module.groups
             if group.kind in {"network", "bijector"}
         }
+        self._templates: dict[str, nn.Module] = {}
 
     def trainable(self, groups: Iterable[str]) -> tuple[str, ...]:
         """The names of the arrays of some groups that are learned or inferred, in canonical order."""
@@ -81,9 +83,7 @@ class Tree:
     def _network(self, group: Group, tensors: Flat) -> nn.Module:
         prefix = f"{group.name}."
         state = {spec.name.removeprefix(prefix): tensors[spec.name] for spec in group.parameters}
-        # The class's own initialization is overwritten; the fork keeps it from moving torch's global generator.
-        with torch.random.fork_rng(devices=[]):
-            network: nn.Module = self._networks[group.name]()
+        network = self._unfilled(group.name)
         unknown = state.keys() ^ network.state_dict().keys()
         if unknown:
             raise InternalError(f"the emitted class of {group.name!r} disagrees on {', '.join(sorted(unknown))}")
@@ -92,6 +92,21 @@ class Tree:
         for spec in group.parameters:
             leaves[spec.name.removeprefix(prefix)].requires_grad_(spec.trainable)
         return accelerate(network)
+
+    def _unfilled(self, name: str) -> nn.Module:
+        """A module of an emitted class, whose parameters are to be assigned.
+
+        It is a copy of one that is built once, because masks and random numbers take longer than many a call.
+        """
+        if name not in self._templates:
+            # The fork keeps the class's own initialization from moving torch's global generator.
+            with torch.random.fork_rng(devices=[]):
+                built = self._networks[name]()
+            built.load_state_dict({key: entry.to("meta") for key, entry in built.state_dict().items()}, assign=True)
+            self._templates[name] = built
+        template = self._templates[name]
+        shared = {id(tensor): tensor for tensor in (*template.parameters(), *template.buffers())}
+        return copy.deepcopy(template, shared)
 
     def flat(self, groups: Mapping[str, nn.Module | Tensor]) -> Flat:
         """The raw tensors of groups by canonical name, those that are trained themselves: no copies."""
@@ -133,10 +148,10 @@ class Tree:
         return spec.support if bijected else None
 
 
-def to_device(value: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A tensor of its own: floating point in the given type, integers as int64, truth values as they are."""
+def to_device(value: Any, dtype: torch.dtype, device: torch.device, *, real: bool = False) -> Tensor:
+    """A tensor of its own: what is `real` in the given type, integers as int64, truth values as they are."""
     array = np.asarray(value)
-    target = {"f": dtype, "b": torch.bool}.get(array.dtype.kind, torch.int64)
+    target = dtype if real else {"f": dtype, "b": torch.bool}.get(array.dtype.kind, torch.int64)
     return torch.tensor(array, dtype=target, device=device)
 
 

@@ -82,7 +82,8 @@ class Program:
 
     def columns(self, batch: Arrays, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
         """Data columns on the device."""
-        return {name: to_device(column, dtype, device) for name, column in batch.items()}
+        real = self.module.real_columns
+        return {name: to_device(column, dtype, device, real=name in real) for name, column in batch.items()}
 
     def arguments(self, batch: Mapping[str, Tensor], rows: int) -> dict[str, Any]:
         """A batch as keyword arguments of the library programs; log densities of data rows are scaled by `rows` / B."""
@@ -98,7 +99,7 @@ class Program:
 
     def rows(self, batch: Arrays) -> int:
         """The size of the data axis; 1 where no column has one."""
-        return next((len(np.asarray(column)) for name, column in batch.items() if self.varies(name)), 1)
+        return next((np.shape(column)[0] for name, column in batch.items() if self.varies(name)), 1)
 
     def select(self, data: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
         """The lines of some data rows; a column with one line per level as it is."""

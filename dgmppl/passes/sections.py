@@ -259,8 +259,9 @@ def _check_noise(density: Deterministic, section: str, own: tuple[str, ...], sco
     if _reads_noise(density.expression, scope, section):
         _check_not_invertible(density, own, scope)
         return
-    if _rows_of_other_data(density.expression, own, scope):
-        return
+    calls = [node.function for node in walk(density.expression) if isinstance(node, Call)]
+    if set(calls) - set(scope.callables()) or _rows_of_other_data(density.expression, own, scope):
+        return  # what an unknown function was meant to be is not known, and its name is reported
     scope.problems.add(
         "observed-not-random",
         f"{own[0]!r} is observed, and nothing random stands in {shown(density.expression)}",

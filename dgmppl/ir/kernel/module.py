@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dgmppl.ir.kernel.statements import Statement
 from dgmppl.ir.parameters import ParameterSpec
 from dgmppl.ir.program import Program
-from dgmppl.ir.types import Support
+from dgmppl.ir.types import Dtype, Support
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,12 @@ class Module:
     def parameters(self) -> tuple[ParameterSpec, ...]:
         """Every parameter under its canonical name."""
         return tuple(parameter for group in self.groups for parameter in group.parameters)
+
+    @property
+    def real_columns(self) -> frozenset[str]:
+        """Data columns that the model takes for real numbers, although a file may hold whole ones."""
+        sites = (site for site in self.program.observed if site.type is not None)
+        return frozenset(site.name for site in sites if site.typed.dtype is Dtype.REAL)
 
     def function(self, name: str) -> Function | None:
         """A function by name, or None where this model has none."""

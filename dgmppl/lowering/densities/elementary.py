@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dgmppl.errors import InternalError
 from dgmppl.ir.densities import Elementary
 from dgmppl.ir.distributions import DISTRIBUTIONS
@@ -98,7 +100,19 @@ def divergence(scope: Scope, posterior: Site, prior: Site) -> Lowered:
     q, q_like = density_of(scope, posterior)
     p, p_like = density_of(scope, prior)
     layout = Lowered(Number(0.0), (), q_like.batched or p_like.batched, Dtype.REAL, q_like.axes | p_like.axes)
-    return layout.with_value(Divergence(q, p, span=prior.span))
+    return layout.with_value(Divergence(_with_an_array(q) if _of_numbers(q, p) else q, p, span=prior.span))
+
+
+def _of_numbers(*densities: DensityValue) -> bool:
+    return all(isinstance(folded(value), Number) for density in densities for _, value in density.parameters)
+
+
+def _with_an_array(density: DensityValue) -> DensityValue:
+    """The density with its first parameter as an array: a divergence of numbers alone would have no dtype."""
+    (name, value), *others = density.parameters
+    number = folded(value)
+    assert isinstance(number, Number)
+    return replace(density, parameters=((name, op("fill", value=number.value, shape=())), *others))
 
 
 def noise_kind(family: str) -> str:
