@@ -18,8 +18,9 @@ from rich.table import Table
 
 SPECS = Path(__file__).resolve().parent.parent / "specs"
 RUNS = 11
-# What no front end in Python with a command line and data on board goes below.
-FLOOR = ("-c", "import numpy, typer, yaml")
+# What no front end in Python with a command line and data on board goes below; without OpenBLAS's threads, as in the
+# commands that only read.
+FLOOR = ("-c", "import os; os.environ.setdefault('OPENBLAS_NUM_THREADS', '1'); import numpy, typer, yaml")
 
 
 def cpu_seconds(*arguments: str) -> float:

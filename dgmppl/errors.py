@@ -155,6 +155,7 @@ CODES: dict[str, str] = {
     "plate-mismatch": "values per level beside values per datum",
     "posterior-without-density": "a posterior of parameters whose likelihood is unknown",
     "python-value": "a Python object that no spec can hold",
+    "ragged-list": "a list whose items have different shapes",
     "run-mismatch": "a finished run that was trained with something else than what stands in its place",
     "samples-collapsed": "samples that cover little of the data",
     "scale-can-collapse": "lint: a learned scale that can shrink to zero",
@@ -248,6 +249,10 @@ class UnsupportedError(SpecError):
 
 class RunError(DgmpplError):
     """A run that failed: non-finite loss, damaged checkpoint, missing file, unusable device."""
+
+
+class ArgumentError(RunError):
+    """An argument that cannot be, beside a spec that may well be right: no such run, backend, device, file ending."""
 
 
 class InternalError(DgmpplError):

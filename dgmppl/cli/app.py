@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, TypeVar
@@ -13,7 +15,7 @@ from typer.main import get_command_from_info
 from typer.models import CommandInfo
 
 from dgmppl.cli.output import complain, print_problems
-from dgmppl.errors import DgmpplError, InternalError, SpecError
+from dgmppl.errors import ArgumentError, DgmpplError, InternalError, SpecError
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -27,6 +29,18 @@ class _Command(TyperCommand):
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+
+class _Reading(_Command):
+    """A command that computes nothing: its process does without what only computing pays for."""
+
+    def invoke(self, ctx: Any) -> Any:
+        # Read when NumPy is imported, which no command has done yet: OpenBLAS starts a thread per core, and waiting for
+        # work that never comes they spin for a tenth of a second.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        # The interpreter's last search for circular garbage would go through all modules, for nothing.
+        atexit.register(gc.freeze)
+        return super().invoke(ctx)
 
 
 class _Commands(Mapping[str, Any]):
@@ -70,18 +84,20 @@ app = typer.Typer(
 )  # fmt: skip
 
 
-def command(*examples: str, name: str | None = None) -> Callable[[F], F]:
+def command(*examples: str, name: str | None = None, computes: bool = False) -> Callable[[F], F]:
     """Register a function as a command.
 
     Args:
         examples: command lines that its help shows; the tests run each of them.
         name: the command's name; the function's by default.
+        computes: it imports a backend; one that does not is spared what only computing needs.
     """
+    cls = _Command if computes else _Reading
     shown = "\n".join(["\b", "Examples:" if len(examples) > 1 else "Example:", *(f"  {line}" for line in examples)])
 
     def register(function: F) -> F:
         known = name or function.__name__
-        _COMMANDS.register(known, CommandInfo(known, cls=_Command, callback=function, epilog=shown))
+        _COMMANDS.register(known, CommandInfo(known, cls=cls, callback=function, epilog=shown))
         return function
 
     return register
@@ -114,7 +130,7 @@ def main() -> None:
         sys.exit(2)
     except DgmpplError as error:
         complain(str(error))
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, ArgumentError) else 1)
     except (KeyboardInterrupt, BrokenPipeError):
         sys.exit(1)
     except Exception as error:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dgmppl.cli import completion
 from dgmppl.cli.app import command
-from dgmppl.cli.options import Json, Out, Quiet, SpecFiles
+from dgmppl.cli.options import Json, Out, Quiet
 from dgmppl.cli.output import say, say_json, say_table, write
 
 
@@ -44,7 +45,13 @@ def schema(out: Out = None, quiet: Quiet = False) -> None:
 
 
 @command("dgmppl migrate specs/vae.yaml specs/gmm.yaml")
-def migrate(specs: SpecFiles, as_json: Json = False, quiet: Quiet = False) -> None:
+def migrate(
+    specs: Annotated[
+        list[Path],
+        typer.Argument(metavar="SPEC...", help="specs (YAML)", show_default=False, autocompletion=completion.specs),
+    ],
+    as_json: Json = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
     """Bring specs to this version of the language, in place."""
     from dgmppl.migration import migrate as migrate_spec
 
@@ -56,7 +63,7 @@ def migrate(specs: SpecFiles, as_json: Json = False, quiet: Quiet = False) -> No
             say(str(one), quiet=quiet)
 
 
-@command("dgmppl doctor", "dgmppl doctor --json")
+@command("dgmppl doctor", "dgmppl doctor --json", computes=True)
 def doctor(as_json: Json = False, quiet: Quiet = False) -> None:
     """Backends, versions, devices, threads, and what is missing."""
     from dgmppl.doctor import examine

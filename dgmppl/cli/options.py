@@ -59,7 +59,8 @@ Given = Annotated[
     typer.Option(
         "--given",
         metavar="NAME=VALUE",
-        help="a covariate's value, or the beginning of what is drawn in order; repeatable",
+        help="a covariate's value, the beginning of what is drawn in order, or a diffusion's elements with NaN where "
+        "unknown; arrays in .npy files too; repeatable",
     ),
 ]
 SetEvaluate = Annotated[
@@ -107,12 +108,24 @@ def pairs(given: Sequence[str] | None, option: str = "--data") -> dict[str, str]
 
 
 def values(given: Sequence[str] | None, option: str = "--given") -> dict[str, Any] | None:
-    """`NAME=VALUE` arguments, numbers and lists as such; None where there are none."""
+    """`NAME=VALUE` arguments, numbers, lists and arrays in .npy files as such; None where there are none."""
 
     def value(text: str) -> Any:
+        if text.endswith(".npy"):
+            return _array(text, option)
         try:
             return json.loads(text)
         except ValueError:
             return text
 
     return {name: value(text) for name, text in pairs(given, option).items()} or None
+
+
+def _array(path: str, option: str) -> Any:
+    """What a .npy file holds."""
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as problem:
+        raise typer.BadParameter(f"{path} cannot be read: {problem}", param_hint=option) from problem

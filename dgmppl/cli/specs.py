@@ -9,7 +9,7 @@ import typer
 
 from dgmppl.cli import completion
 from dgmppl.cli.app import command
-from dgmppl.cli.options import BackendName, Data, Json, Out, Quiet, Set, SpecFile, SpecFiles, TrustCode, pairs
+from dgmppl.cli.options import BackendName, Data, Json, Out, Quiet, Set, SpecFile, SpecFiles, TrustCode, pairs, readable
 from dgmppl.cli.output import page_width, say, say_json, say_table, warn, write
 
 
@@ -49,7 +49,7 @@ def check(
     bindings, overrides = pairs(data), sets or []
     found = {
         str(spec): diagnose(
-            spec, bindings=bindings, overrides=overrides, pedantic=pedantic, trust_code=trust_code
+            readable(spec), bindings=bindings, overrides=overrides, pedantic=pedantic, trust_code=trust_code
         )
         for spec in specs
     }  # fmt: skip
@@ -77,7 +77,7 @@ def explain(
     from dgmppl.api.program import compile as compile_program
     from dgmppl.objectives.printers import explain_text
 
-    program = compile_program(spec, bindings=pairs(data), overrides=sets or [], trust_code=trust_code)
+    program = compile_program(readable(spec), bindings=pairs(data), overrides=sets or [], trust_code=trust_code)
     if as_json:
         say_json(program.explain())
     elif latex:
@@ -98,7 +98,7 @@ def graph(
     from dgmppl.compiler import front
     from dgmppl.results.graph import write as draw
 
-    draw(front(spec, pairs(data), sets or [], trust_code=trust_code).program, out)
+    draw(front(readable(spec), pairs(data), sets or [], trust_code=trust_code).program, out)
     say(f"wrote {out}", quiet=quiet)
 
 
@@ -125,8 +125,9 @@ def compile_(
     if stage not in STAGES:
         raise typer.BadParameter(f"{stage!r} is none of {', '.join(STAGES)}", param_hint="--stage")
     compiled = compile_spec(
-        spec, backend=backend, bindings=pairs(data), overrides=sets or [], standalone=standalone, trust_code=trust_code
-    )
+        readable(spec), backend=backend, bindings=pairs(data), overrides=sets or [], standalone=standalone,
+        trust_code=trust_code,
+    )  # fmt: skip
     warn(warnings_of(compiled), quiet=quiet)
     text = compiled.stage(stage)
     if out is None:

@@ -38,8 +38,7 @@ def _bundled_text(name: str) -> str:
 
 def _matrix(text: str) -> Array:
     """Rows of numbers, separated by commas or blanks."""
-    width = len(text.split("\n", 1)[0].replace(",", " ").split())
-    return np.array(text.replace(",", " ").split(), dtype=np.float64).reshape(-1, width)
+    return np.loadtxt(text.replace(",", " ").splitlines(), ndmin=2)
 
 
 def _digits() -> dict[str, Field]:

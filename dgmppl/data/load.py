@@ -14,9 +14,10 @@ from dgmppl.data.assembly import Assembled, assemble, redrawn
 from dgmppl.data.bindings import Bindings
 from dgmppl.data.describe import schema_of
 from dgmppl.data.items import Item
+from dgmppl.data.mapped import chosen
 from dgmppl.data.options import refusal
 from dgmppl.data.splits import Rows
-from dgmppl.data.values import Values, level_codes, widened
+from dgmppl.data.values import Values, level_codes
 from dgmppl.errors import SpecError
 from dgmppl.ir.data import DataSchema
 from dgmppl.source import Diagnostic
@@ -46,12 +47,13 @@ class Part:
     """The data of one split.
 
     Trainers keep a split's arrays on their device where they fit, and else gather the rows of a few steps at a time
-    (`dgmppl.feeding`); files that are mapped need no memory beside it where nothing is converted or split off.
+    (`dgmppl.feeding`); mapped files need no memory beside it, unless transforms convert them.
 
     Attributes:
         indices: the rows' numbers in the source, from 0, `[N]`; those of a separate test source follow the others.
         arrays: `[N, *event]` by name; `[1, *event]` for a `whole` column and `[levels, *event]` for one `per` level;
-            float64 or int64; zero where an entry is missing.
+            float64 or int64; zero where an entry is missing. Rows of a mapped file are read when they are asked for
+            by number (`mapped.MappedRows`); `np.asarray` reads all.
         masks: where an entry is observed, of the array's shape; only for columns with missing entries.
         raw: the values before the transforms, nothing hidden by `keep`; NaN where an entry is missing.
     """
@@ -177,19 +179,23 @@ def _data_set(assembled: Assembled, schema: DataSchema) -> DataSet:
 def _part(assembled: Assembled, rows: Rows) -> Part:
     """One split. Where it is all rows, and nothing is widened, its arrays are those that were read."""
 
-    def chosen(item: Item, array: Array) -> Array:
-        return array[rows] if item.row_wise and 1 < len(array) != len(rows) else array
+    def picked(item: Item, array: Array) -> Rows | None:
+        return rows if item.row_wise and 1 < len(array) != len(rows) else None
 
     def raw(item: Item) -> Array:
-        return widened(chosen(item, item.raw.with_gaps()))
+        array = item.raw.with_gaps()
+        return np.asarray(chosen(array, picked(item, array)))
+
+    def mask(item: Item) -> Array:
+        array = values[item.name].mask
+        which = picked(item, array)
+        return array if which is None else array[which]
 
     items = assembled.items
     values: Mapping[str, Values] = assembled.values
     return Part(
         indices=rows,
-        arrays={name: np.ascontiguousarray(widened(chosen(item, values[name].array))) for name, item in items.items()},
-        masks={
-            name: chosen(item, values[name].mask) for name, item in items.items() if values[name].observed is not None
-        },
+        arrays={name: chosen(values[name].array, picked(item, values[name].array)) for name, item in items.items()},
+        masks={name: mask(item) for name, item in items.items() if values[name].observed is not None},
         raw=Deferred({name: partial(raw, item) for name, item in items.items()}),
     )

@@ -65,7 +65,12 @@ class Values:
 
 def widened(array: Array) -> Array:
     """Numbers as float64 or int64; the array itself where they are."""
-    return array.astype(np.float64 if array.dtype.kind == "f" else np.int64, copy=False)
+    return array.astype(wide_type(array), copy=False)
+
+
+def wide_type(array: Array) -> np.dtype[Any]:
+    """float64 for real numbers, int64 for others."""
+    return np.dtype(np.float64 if array.dtype.kind == "f" else np.int64)
 
 
 def element_type(array: Array) -> Dtype:

@@ -24,7 +24,7 @@ from dgmppl.ir.types import COUNT, REAL, Dtype, Shape, TensorType
 from dgmppl.passes.bounds import support_from
 from dgmppl.passes.constants import constant
 from dgmppl.passes.problems import Problems, shown
-from dgmppl.passes.shapes import ShapeError, fits, index_shape, result_shape, show
+from dgmppl.passes.shapes import RaggedError, ShapeError, fits, index_shape, result_shape, show
 from dgmppl.passes.signatures import Signatures
 from dgmppl.passes.slots import Slot
 from dgmppl.passes.solve import Solution
@@ -347,6 +347,17 @@ class Annotator:
     def _safely(self, node: Expression, shape: Callable[[], Shape], fallback: Shape) -> Shape:
         try:
             return shape()
+        except RaggedError as ragged:
+            item = children(node)[ragged.position]
+            self.problems.add(
+                "ragged-list",
+                str(ragged),
+                item.span or node.span,
+                expected=f"shape {show(ragged.expected)}, as item 1 has it",
+                found=f"{shown(item)}, of shape {show(ragged.found)}",
+                fix="write every item in full, or `stack(a, b)`, which stretches scalars and axes of one",
+            )
+            return ragged.whole
         except ShapeError as mismatch:
             self.problems.add("shape-mismatch", str(mismatch), node.span, found=shown(node))
             return fallback

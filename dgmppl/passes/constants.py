@@ -27,7 +27,7 @@ def constant(node: Expression) -> NDArray[np.float64] | None:
         case Literal(value=int(value) | float(value)):
             return np.asarray(value, dtype=np.float64)
         case ListExpression(items=items):
-            return _applied(lambda *parts: np.stack(np.broadcast_arrays(*parts)), items)
+            return _applied(lambda *rows: np.stack(rows), items)
         case Operation(operator=name, operands=parts) | Call(function=name, arguments=parts, keywords=()) if (
             name in _NUMPY
         ):

@@ -19,6 +19,23 @@ class ShapeError(Exception):
     """Operands whose shapes do not fit; its text says which."""
 
 
+class RaggedError(ShapeError):
+    """A list whose items have different shapes.
+
+    Attributes:
+        position: of the first item that has another shape than item 0.
+        expected: the shape of item 0.
+        found: that of the odd one.
+        whole: the list's shape if all its items were like item 0; inference goes on with it.
+    """
+
+    def __init__(self, shapes: Sequence[Shape]) -> None:
+        self.position = next(position for position, shape in enumerate(shapes) if shape != shapes[0])
+        self.expected, self.found = shapes[0], shapes[self.position]
+        self.whole = (len(shapes), *self.expected)
+        super().__init__(f"item {self.position + 1} of the list has another shape than item 1")
+
+
 def show(shape: Shape) -> str:
     """A shape as it is written in specs and messages: `[8, 8]`, a scalar is `[]`."""
     return f"[{', '.join(map(str, shape))}]"
@@ -60,10 +77,17 @@ def result_shape(node: Expression, shapes: Sequence[Shape]) -> Shape:
         case Operation():
             return broadcast(shapes)
         case ListExpression(items=items):
-            return (len(items), *broadcast(shapes))
+            return (len(items), *_item_shape(shapes))
         case Call(function=name):
             return call_shape(node, FUNCTIONS[name].rule, shapes[: len(node.arguments)])
     return ()
+
+
+def _item_shape(shapes: Sequence[Shape]) -> Shape:
+    """The shape that all items of a list have: nothing stretches where rows are written out."""
+    if len(set(shapes)) > 1:
+        raise RaggedError(shapes)
+    return shapes[0] if shapes else ()
 
 
 def matmul(left: Shape, right: Shape) -> Shape:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dgmppl.ir.densities import TrainedDensity
 from dgmppl.ir.diffusions import learned_parts
+from dgmppl.ir.graphs import reachable
 from dgmppl.ir.program import Program, Role, Site
 from dgmppl.ir.trained import Inlined
 from dgmppl.passes.problems import Problems
@@ -140,16 +141,12 @@ def _given(density: TrainedDensity, target: Site, of: Program, problems: Problem
 
 def _conditions(target: Site, of: Program) -> tuple[str, ...]:
     """What a site of the run depends on and can be given: its drawn ancestors and its data."""
-    found: dict[str, None] = {}
-    pending = list(target.parents)
-    while pending:
-        name = pending.pop(0)
-        site = of.by_name.get(name) or of.guide_by_name.get(name)
-        if name not in found and site is not None and name != target.name:
-            found[name] = None
-            pending += site.parents
+    known = {**of.guide_by_name, **of.by_name}
+    behind = reachable(
+        target.parents, lambda name: known[name].parents if name in known and name != target.name else ()
+    )
     roles = DRAWN | {Role.COVARIATE}
-    return tuple(name for name in found if name in of.by_name and of.by_name[name].role in roles)
+    return tuple(site.name for site in of.sites if site.name in behind and site.role in roles and site is not target)
 
 
 # ---- the whole ------------------------------------------------------------------------------------------------------

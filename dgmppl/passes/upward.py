@@ -9,7 +9,7 @@ from dgmppl.ir.functions import FUNCTIONS
 from dgmppl.ir.networks import NETWORKS
 from dgmppl.ir.program import IndexKind
 from dgmppl.ir.types import Shape
-from dgmppl.passes.shapes import ShapeError, broadcast, index_shape, result_shape
+from dgmppl.passes.shapes import RaggedError, ShapeError, broadcast, index_shape, result_shape
 from dgmppl.passes.terms import lag
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class Upward:
         """The shape of an expression where it is known; `expected` is what stands around it asks for."""
         try:
             return self._shape(expression, expected)
+        except RaggedError as ragged:
+            return ragged.whole
         except ShapeError:
             return expected
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dgmppl.errors import RunError
+from dgmppl.errors import ArgumentError, RunError
 
 # The version of the folder's layout; it goes up when a file changes its meaning.
 VERSION = 1
@@ -122,7 +122,7 @@ class RunFolder:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise RunError(f"{self.path} is no finished run: {path.name} is missing") from error
+            raise ArgumentError(f"{self.path} is no finished run: {path.name} is missing") from error
         except (OSError, ValueError) as error:
             raise RunError(f"{path} is damaged: {error}") from error
         if not isinstance(content, dict):
@@ -206,6 +206,17 @@ class RunFolder:
         finally:
             with suppress(OSError):
                 lock.unlink(missing_ok=True)
+
+
+def other_version(receipt: Mapping[str, Any]) -> str | None:
+    """What is wrong with the version of a run's folder, as a clause about the run; None where it is this one's."""
+    version = receipt.get("version")
+    if version == VERSION:
+        return None
+    newer = isinstance(version, int) and version > VERSION
+    who = "a newer dgmppl" if newer else "no version of dgmppl that this one knows"
+    fix = "update dgmppl" if newer else "fit the spec in spec.yaml again"
+    return f"was written by {who} (folder version {version!r}, this one reads {VERSION}); {fix}"
 
 
 _LOCK = ".lock"

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dgmppl.data.mapped import pieces
+
 _LIBRARIES = ("dgmppl", "numpy", "scipy", "arviz", "safetensors")
 
 
@@ -41,9 +43,10 @@ def data_hash(arrays: Mapping[str, NDArray[Any]]) -> str:
     """SHA-256 over names, element types, shapes and values, independent of the order of the columns."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = arrays[name] if arrays[name].ndim else np.atleast_1d(arrays[name])
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.tobytes())
+        for piece in pieces(array):
+            digest.update(piece.tobytes())
     return digest.hexdigest()
 
 

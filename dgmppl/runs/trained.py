@@ -22,7 +22,7 @@ from dgmppl.lowering.groups import groups_of
 from dgmppl.passes.trained import FinishedRun
 from dgmppl.runs import checkpoints, columns
 from dgmppl.runs.checkpoints import Arrays
-from dgmppl.runs.folder import VERSION, RunFolder
+from dgmppl.runs.folder import RunFolder, other_version
 from dgmppl.runs.receipt import data_hash, file_hash, text_hash
 from dgmppl.source import Diagnostic
 from dgmppl.spec.syntax import Declaration, Spec
@@ -72,8 +72,8 @@ class FinishedRuns:
         if not folder.receipt.exists():
             raise RunError("it is unfinished, or it is being written")
         receipt = folder.read_json(folder.receipt)
-        if receipt.get("version") != VERSION:
-            raise RunError(f"its folder has version {receipt.get('version')!r}, and this dgmppl reads {VERSION}")
+        if (wrong := other_version(receipt)) is not None:
+            raise RunError(f"it {wrong}")
         schema = columns.from_json(folder.read_json(folder.columns))
         parameters = checkpoints.latest(folder.checkpoints).parameters
         program = self.compile(folder.resolved, schema, (*self.above, folder.path))

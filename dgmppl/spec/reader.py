@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from dgmppl.errors import InternalError, Problem, SpecError
+from dgmppl import zoo_folder
+from dgmppl.errors import InternalError, Problem, RunError, SpecError
 from dgmppl.ir.expressions import Expression
-from dgmppl.source import Diagnostic, Source, Span
+from dgmppl.source import Diagnostic, Source, Span, nearest
 from dgmppl.spec import builder
 from dgmppl.spec.checks import check
 from dgmppl.spec.data_section import resolve_bare
@@ -93,8 +94,23 @@ def open_file(path: Path, shown: str, place: Span | None) -> Source:
     except (OSError, ValueError) as error:
         reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
         message = f"`{shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + '...'}` cannot be read: {reason}"
-        fix = "paths are relative to the file that wrote them" if place is not None else None
+        fix = "paths are relative to the file that wrote them" if place is not None else _meant(path, error)
         raise SpecError([Diagnostic("file-missing", message, place, fix=fix)]) from None
+
+
+def _meant(path: Path, error: Exception) -> str | None:
+    """What a spec that is not there may have been meant to be: a file beside it, or one of the zoo."""
+    if not isinstance(error, FileNotFoundError):
+        return None
+    beside = {file.stem: file for file in sorted(path.parent.glob("*.y*ml"))}
+    close = nearest(path.stem, beside)
+    if close is not None:
+        return f"did you mean `{beside[close]}`?"
+    try:
+        known = (zoo_folder.folder() / f"{path.stem}.yaml").is_file()
+    except RunError:  # an installation without the zoo
+        known = False
+    return f"`dgmppl new {path.stem}` writes the zoo's" if known else None
 
 
 @dataclass(slots=True)

@@ -168,12 +168,13 @@ def test_labels_of_code_points_that_no_text_has(tmp_path: Path, monkeypatch: pyt
     assert "data-type" in {problem.code for problem in found}
 
 
-@pytest.mark.parametrize("items", ["[1, [2, 3]]", "[[1, 2], [3]]"])
-def test_items_of_a_literal_list_broadcast(items: str) -> None:
+@pytest.mark.parametrize(
+    ("items", "odd"), [("[1, [2, 3]]", "`[2, 3]`, of shape [2]"), ("[[1, 2], [3]]", "`[3]`, of shape [1]")]
+)
+def test_items_of_a_list_have_one_shape(items: str, odd: str) -> None:
     text = f"dgmppl: 1\ndata: {{x: {{shape: [2, 2], support: real}}}}\nmodel: {{x: 'Normal({items}, 1)'}}\n"
-    loc = np.array([[1, 1], [2, 3]] if items == "[1, [2, 3]]" else [[1, 2], [3, 3]])
-    found = dg.compile(text).initial().log_prob({"x": loc[None] + 1.0})
-    assert found == pytest.approx([-2.0 - 2.0 * np.log(2.0 * np.pi)], rel=1e-6)
+    (problem,) = check(text)
+    assert (problem.code, problem.found) == ("ragged-list", odd)
 
 
 def test_a_chain_of_a_column_without_an_axis() -> None:
@@ -233,3 +234,25 @@ def test_the_watch_sees_what_it_has_to_see() -> None:
     assert refused.finding is None
     assert refused.refused
     assert np.isfinite(refused.seconds)
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["h: 2 * z\n  x: f(z, h)", "h: Normal(z, 1)\n  x: f(z, h)", "y: f(z)\n  x: f(z, y)", "y: f(z)\n  x: f(y, z)"],
+)
+def test_a_flow_conditioned_on_its_own_base(model: str) -> None:
+    flow = "bijectors:\n  f: [coupling(mlp([4]), affine()), permute()]\n"
+    found = check(f"dgmppl: 1\ndata: {{x: {{shape: [4]}}}}\n{flow}model:\n  z: Normal(0, 1, shape=4)\n  {model}\n")
+    assert [problem.code for problem in found] == ["self-reference"]
+
+
+@pytest.mark.parametrize(("before", "after"), [("[", "]"), ("sum(", ", axis=0)"), ("tanh(", ")"), ("reshape(", ", 1)")])
+def test_text_of_deep_expressions_grows_with_their_size(before: str, after: str) -> None:
+    """Not with two to the power of their depth."""
+    sizes = []
+    for depth in (10, 20):
+        inside = "x" if before == "[" else "[" * depth + "x" + "]" * depth
+        deep = before * depth + inside + after * depth
+        text = f"dgmppl: 1\ndata: {{x: {{shape: [], support: real}}}}\nmodel:\n  x: Normal(0, 1)\n  h: {deep}\n"
+        sizes.append(len(compile_spec(text, backend="pyro").source))
+    assert sizes[1] < 5 * sizes[0]

@@ -7,12 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dgmppl.ir import schedules
 from dgmppl.ir.densities import DiffusionChain
-from dgmppl.ir.diffusions import learns_schedule
-from dgmppl.ir.expressions import Call
-from dgmppl.ir.option_calls import bind
-from dgmppl.ir.options import DIFFUSION_SCHEDULES
+from dgmppl.ir.diffusions import fixed_schedule
 from dgmppl.ir.program import Program
 from dgmppl.passes.lints.facts import warning
 from dgmppl.source import Diagnostic
@@ -45,8 +41,5 @@ def ends_in_noise(program: Program) -> Iterator[Diagnostic]:
 
 def _last_log_snr(density: DiffusionChain) -> float | None:
     """The log-SNR of the last time; None where it is learned. A chain of one step has the first time alone."""
-    call = density.schedule if isinstance(density.schedule, Call) else None
-    if call is None or learns_schedule(density):
-        return None
-    schedule = getattr(schedules, call.function)(**bind(call, DIFFUSION_SCHEDULES, "schedule"))
-    return float(schedule.log_snr(np.asarray(0.0 if density.steps == 1 else 1.0), np))
+    schedule = fixed_schedule(density)
+    return None if schedule is None else float(schedule.log_snr(np.asarray(0.0 if density.steps == 1 else 1.0), np))

@@ -10,7 +10,7 @@ from dgmppl.ir.densities import Pushforward
 from dgmppl.ir.expressions import Call, Expression, Literal, walk
 from dgmppl.ir.option_entries import Entry
 from dgmppl.ir.options import OBJECTIVES, SCALAR_SCHEDULES
-from dgmppl.ir.program import Program
+from dgmppl.ir.program import Program, Site
 from dgmppl.passes.lints.facts import proof, warning
 from dgmppl.source import Diagnostic
 
@@ -74,14 +74,12 @@ def bounded_critics(program: Program) -> Iterator[Diagnostic]:
 
 def spline_bounds(program: Program) -> Iterator[Diagnostic]:
     """A spline next to the data that is the identity where part of the data lie."""
-    for site in program.observed:
+    for site, step, bound in splines_at_data(program):
         column = program.columns[site.name]
-        if not isinstance(site.density, Pushforward) or column.lowest is None or column.highest is None:
+        if column.lowest is None or column.highest is None:
             continue
-        step = _nearest_to_data(program.bijectors[site.density.bijector], site.density.inverse)
-        bound = None if step is None else (step.element or step).options.get("bound")
         reach = max(-column.lowest.value, column.highest.value)
-        if step is not None and isinstance(bound, int | float) and reach > bound:
+        if reach > bound:
             yield warning(
                 "spline-bound",
                 f"the data of {site.name!r} go from {column.lowest.value:g} to {column.highest.value:g}, "
@@ -89,6 +87,15 @@ def spline_bounds(program: Program) -> Iterator[Diagnostic]:
                 step.span or site.span,
                 f"add `transform: standardize()` to the column, or write `bound={math.ceil(reach):g}`",
             )
+
+
+def splines_at_data(program: Program) -> Iterator[tuple[Site, Step, float]]:
+    """The sites of data whose elements meet a spline first, its step, and B: it is the identity outside of [-B, B]."""
+    for site in program.observed:
+        if isinstance(site.density, Pushforward):
+            step = _nearest_to_data(program.bijectors[site.density.bijector], site.density.inverse)
+            if step is not None and step.bound is not None:
+                yield site, step, step.bound
 
 
 def _nearest_to_data(bijector: Bijector, inverse: bool) -> Step | None:
