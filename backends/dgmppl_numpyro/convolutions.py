@@ -1,4 +1,7 @@
-"""Convolutions over images, channels first, and masked convolutions over the elements of an event."""
+"""Convolutions over images, channels first, and masked convolutions over the elements of an event.
+
+Inside, the channels are last: XLA's processor backend multiplies matrices, of which a pixel's channels are a row.
+"""
 
 from __future__ import annotations
 
@@ -14,93 +17,11 @@ from jax import Array
 
 from dgmppl_numpyro.activations import ACTIVATIONS
 from dgmppl_numpyro.embedding import Embedding
-from dgmppl_numpyro.networks import Linear
+from dgmppl_numpyro.networks import Conv, ConvTranspose, GroupNorm, Linear, convolved
 
 Image: TypeAlias = "tuple[int, int, int]"
 Space: TypeAlias = "tuple[int, ...]"
 Cache: TypeAlias = "tuple[Array | None, Array, tuple[Array, ...]]"
-
-
-class Conv(eqx.Module):  # type: ignore[misc]
-    """A convolution of images: [N, in, H, W] -> [N, out, H', W'], or of maps with another number of axes.
-
-    Attributes:
-        weight: [out, in, kernel, kernel], torch's layout.
-        bias: [out].
-    """
-
-    stride: int = eqx.field(static=True)
-    padding: int = eqx.field(static=True)
-    weight: Array
-    bias: Array
-
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, key: Array, *, stride: int = 1, padding: int = 0, axes: int = 2
-    ) -> None:
-        """Both uniform in +-1/sqrt(in kernel^axes), as torch draws them."""
-        keys, bound = jax.random.split(key), 1.0 / math.sqrt(inputs * kernel**axes)
-        shape = (outputs, inputs, *[kernel] * axes)
-        self.stride, self.padding = stride, padding
-        self.weight = jax.random.uniform(keys[0], shape, minval=-bound, maxval=bound)
-        self.bias = jax.random.uniform(keys[1], (outputs,), minval=-bound, maxval=bound)
-
-    def __call__(self, x: Array) -> Array:
-        """With `padding` zeros on every side."""
-        axes = x.ndim - 2
-        pads = [(self.padding, self.padding)] * axes
-        h = jax.lax.conv_general_dilated(x, self.weight, (self.stride,) * axes, pads)
-        return h + self.bias.reshape(-1, *[1] * axes)
-
-
-class ConvTranspose(eqx.Module):  # type: ignore[misc]
-    """The transpose of a convolution of stride 2: [N, in, H, W] -> [N, out, 2 (H - 1) + kernel, 2 (W - 1) + kernel].
-
-    Attributes:
-        weight: [in, out, kernel, kernel], torch's layout.
-        bias: [out].
-    """
-
-    weight: Array
-    bias: Array
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, key: Array) -> None:
-        """Both uniform in +-1/sqrt(out kernel^2), as torch draws them."""
-        keys, bound = jax.random.split(key), 1.0 / math.sqrt(outputs * kernel**2)
-        shape = (inputs, outputs, kernel, kernel)
-        self.weight = jax.random.uniform(keys[0], shape, minval=-bound, maxval=bound)
-        self.bias = jax.random.uniform(keys[1], (outputs,), minval=-bound, maxval=bound)
-
-    def __call__(self, x: Array) -> Array:
-        """Zeros between the pixels and around them, then the convolution with the turned kernel."""
-        turned = jnp.flip(self.weight, (-2, -1)).swapaxes(0, 1)
-        pad = turned.shape[-1] - 1
-        h = jax.lax.conv_general_dilated(x, turned, (1, 1), [(pad, pad)] * 2, lhs_dilation=(2, 2))
-        return h + self.bias[:, None, None]
-
-
-class GroupNorm(eqx.Module):  # type: ignore[misc]
-    """(x - mean) / sqrt(var + 1e-5) in each group of channels, scaled and shifted by channel (Wu and He 2018).
-
-    Attributes:
-        weight, bias: [channels], one and zero at the start.
-    """
-
-    groups: int = eqx.field(static=True)
-    weight: Array
-    bias: Array
-
-    def __init__(self, groups: int, channels: int) -> None:
-        self.groups = groups
-        self.weight = jnp.ones(channels)
-        self.bias = jnp.zeros(channels)
-
-    def __call__(self, x: Array) -> Array:
-        """[N, channels, *sides] -> [N, channels, *sides]."""
-        weight, bias = (part.reshape(-1, *[1] * (x.ndim - 2)) for part in (self.weight, self.bias))
-        grouped = x.reshape(x.shape[0], self.groups, -1)
-        centred = grouped - grouped.mean(-1, keepdims=True)
-        scale = jax.lax.rsqrt((centred * centred).mean(-1, keepdims=True) + 1e-5)
-        return (centred * scale).reshape(x.shape) * weight + bias
 
 
 class Encoder(eqx.Module):  # type: ignore[misc]
@@ -121,11 +42,11 @@ class Encoder(eqx.Module):  # type: ignore[misc]
 
     def __call__(self, x: Array) -> Array:
         """[.., C, H, W] -> [.., features], the last feature maps flattened channels first."""
-        h = x.reshape(-1, *x.shape[-3:])
+        h = jnp.moveaxis(x.reshape(-1, *x.shape[-3:]), 1, -1)
         for number, layer in enumerate(self.layers):
             h = layer(h)
             h = ACTIVATIONS[self.activation](self.norms[number](h) if self.norms else h)
-        return h.reshape(*x.shape[:-3], math.prod(h.shape[1:]))
+        return jnp.moveaxis(h, -1, 1).reshape(*x.shape[:-3], math.prod(h.shape[1:]))
 
 
 class Decoder(eqx.Module):  # type: ignore[misc]
@@ -160,15 +81,16 @@ class Decoder(eqx.Module):  # type: ignore[misc]
 
     def __call__(self, z: Array) -> Array:
         """[.., inputs] -> [.., C, H, W]."""
-        h = self.first(z).reshape(-1, *self.start)
+        h = jnp.moveaxis(self.first(z).reshape(-1, *self.start), 1, -1)
         for number, (layer, (height, width)) in enumerate(zip(self.layers, self.sides[1:], strict=True)):
             h = ACTIVATIONS[self.activation](self.norms[number](h) if self.norms else h)
-            h = layer(h)[..., self.cut : self.cut + height, self.cut : self.cut + width]
-        return h.reshape(*z.shape[:-1], *h.shape[-3:])
+            h = layer(h)[:, self.cut : self.cut + height, self.cut : self.cut + width]
+        h = jnp.moveaxis(h, -1, 1)
+        return h.reshape(*z.shape[:-1], *h.shape[1:])
 
 
 class MaskedConv(eqx.Module):  # type: ignore[misc]
-    """A causal convolution over elements in raster order, with one or two axes: [N, in, *space] -> [N, out, *space].
+    """A causal convolution over elements in raster order, with one or two axes: [N, *space, in] -> [N, *space, out].
 
     Along one axis the window holds the `kernel` last elements. Over images (van den Oord et al. 2016) it has kernel //
     2 rows above the element and its own row, of which a mask leaves what stands left. The element itself is seen
@@ -196,9 +118,9 @@ class MaskedConv(eqx.Module):  # type: ignore[misc]
         self.bias = jax.random.uniform(keys[1], (outputs,), minval=-bound, maxval=bound)
 
     def __call__(self, x: Array) -> Array:
-        """[N, in, *space] -> [N, out, *space]."""
-        h = jax.lax.conv_general_dilated(x, self._masked(), (1,) * len(self.space), self.pads)
-        return h[..., : self.space[-1]] + self.bias.reshape(-1, *(1,) * len(self.space))
+        """[N, *space, in] -> [N, *space, out]."""
+        h = convolved(x, self._masked(), self.pads)
+        return h[..., : self.space[-1], :] + self.bias
 
     def start(self, batch: tuple[int, ...]) -> Array:
         """The input so far with the zeros around it, [.., in, *padded]."""
@@ -248,8 +170,8 @@ class MaskedBlock(eqx.Module):  # type: ignore[misc]
         self.mix = Linear(width, width, keys[1]) if gated else None
 
     def __call__(self, h: Array) -> Array:
-        """[N, width, *space] -> [N, width, *space]."""
-        return h + jnp.moveaxis(self._leave(jnp.moveaxis(self.conv(self._enter(h)), 1, -1)), -1, 1)
+        """[N, *space, width] -> [N, *space, width]."""
+        return h + self._leave(self.conv(self._enter(h)))
 
     def start(self, batch: tuple[int, ...]) -> Array:
         """The convolution's input so far."""
@@ -302,14 +224,14 @@ class CausalConv(eqx.Module):  # type: ignore[misc]
     def __call__(self, x: Array, context: Array | None = None) -> Array:
         """Elements [.., D] and context [.., C] -> features [.., D, width], both in the order of the visits."""
         entered = self._enter(x)
-        h = self.first(entered.mT.reshape(-1, entered.shape[-1], *self.space))
-        h = h.reshape(*x.shape[:-1], -1, x.shape[-1])
+        h = self.first(entered.reshape(-1, *self.space, entered.shape[-1]))
+        h = h.reshape(*x.shape, h.shape[-1])
         given = self._given(context)
-        h = h if given is None else h + given[..., None]
-        flat = h.reshape(-1, h.shape[-2], *self.space)
+        h = h if given is None else h + given[..., None, :]
+        flat = h.reshape(-1, *self.space, h.shape[-1])
         for block in self.blocks:
             flat = block(flat)
-        return ACTIVATIONS[self.activation](flat).reshape(h.shape).mT
+        return ACTIVATIONS[self.activation](flat).reshape(h.shape)
 
     def start(self, batch: tuple[int, ...], context: Array | None = None) -> Cache:
         """The context's contribution, and each convolution's input so far."""

@@ -1,5 +1,7 @@
 """U-Nets over lines and images, channels first: residual blocks down and up, the features of each level kept across.
 
+Inside, the channels are last (`networks`).
+
 Ho et al. (2020), appendix B, after Ronneberger et al. (2015). Sides are halved by convolutions of stride 2 and doubled
 by repeating every element; a block on the way up reads what its mirror image on the way down returned.
 """
@@ -16,12 +18,11 @@ from jax import Array
 
 from dgmppl_numpyro.activations import ACTIVATIONS
 from dgmppl_numpyro.attention import Attention
-from dgmppl_numpyro.convolutions import Conv, GroupNorm
-from dgmppl_numpyro.networks import Linear
+from dgmppl_numpyro.networks import Conv, GroupNorm, Linear
 
 
 class UBlock(eqx.Module):  # type: ignore[misc]
-    """skip(x) + second(a(norm2(first(a(norm1(x))) + given(c)))) with an activation a: [N, in, *] -> [N, out, *].
+    """skip(x) + second(a(norm2(first(a(norm1(x))) + given(c)))) with an activation a: [N, *, in] -> [N, *, out].
 
     Attributes:
         given: the affine map of what is given, c [N, K], None where nothing is.
@@ -49,17 +50,17 @@ class UBlock(eqx.Module):  # type: ignore[misc]
         self.skip = None if inputs == outputs else Conv(inputs, outputs, 1, keys[3], axes=axes)
 
     def __call__(self, x: Array, given: Array | None) -> Array:
-        """[N, in, *sides] and [N, K] -> [N, out, *sides]."""
+        """[N, *sides, in] and [N, K] -> [N, *sides, out]."""
         activation = ACTIVATIONS[self.activation]
         h = self.first(activation(self.norm1(x)))
         if self.given is not None:
-            h = h + self.given(given).reshape(*h.shape[:2], *[1] * (h.ndim - 2))
+            h = h + self.given(given).reshape(-1, *[1] * (h.ndim - 2), h.shape[-1])
         h = self.second(activation(self.norm2(h)))
         return h + (x if self.skip is None else self.skip(x))
 
 
 class Mixing(eqx.Module):  # type: ignore[misc]
-    """x + attention(norm(x)), every element of a map reading every other: [N, C, *sides] -> [N, C, *sides]."""
+    """x + attention(norm(x)), every element of a map reading every other: [N, *sides, C] -> [N, *sides, C]."""
 
     norm: GroupNorm
     attention: Attention
@@ -70,8 +71,8 @@ class Mixing(eqx.Module):  # type: ignore[misc]
 
     def __call__(self, x: Array) -> Array:
         """Elements in raster order are the places of a sequence."""
-        found = self.attention(self.norm(x).reshape(*x.shape[:2], -1).mT)
-        return x + found.mT.reshape(x.shape)
+        found = self.attention(self.norm(x).reshape(x.shape[0], -1, x.shape[-1]))
+        return x + found.reshape(x.shape)
 
 
 class UNet(eqx.Module):  # type: ignore[misc]
@@ -132,10 +133,12 @@ class UNet(eqx.Module):  # type: ignore[misc]
             batch = jnp.broadcast_shapes(batch, given.shape[:-1])
             given = ACTIVATIONS[self.activation](self.enter(given))
             given = jnp.broadcast_to(given, (*batch, given.shape[-1])).reshape(-1, given.shape[-1])
-        h, kept = self._descend(self.first(jnp.broadcast_to(x, (*batch, *event)).reshape(-1, *event)), given)
+        x = jnp.moveaxis(jnp.broadcast_to(x, (*batch, *event)).reshape(-1, *event), 1, -1)
+        h, kept = self._descend(self.first(x), given)
         h = self.before(h, given)
         h = self.after(h if self.mixing is None else self.mixing(h), given)
         h = self.last(ACTIVATIONS[self.activation](self.norm(self._ascend(h, kept, given))))
+        h = jnp.moveaxis(h, -1, 1)
         return h.reshape(*batch, *h.shape[1:])
 
     def _descend(self, h: Array, given: Array | None) -> tuple[Array, list[Array]]:
@@ -153,12 +156,12 @@ class UNet(eqx.Module):  # type: ignore[misc]
         for number, block in enumerate(self.up):
             if number and number % self.blocks == 0:
                 h = self.grow[number // self.blocks - 1](_doubled(h))
-            h = block(jnp.concatenate([h, kept.pop()], 1), given)
+            h = block(jnp.concatenate([h, kept.pop()], -1), given)
         return h
 
 
 def _doubled(x: Array) -> Array:
-    """Every element of a map [N, C, *sides] twice along each side."""
-    for axis in range(2, x.ndim):
+    """Every element of a map [N, *sides, C] twice along each side."""
+    for axis in range(1, x.ndim - 1):
         x = jnp.repeat(x, 2, axis)
     return x

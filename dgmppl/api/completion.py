@@ -1,4 +1,4 @@
-"""The known beginning of a factorized event, from which a sampler goes on."""
+"""What is given of an event that a sampler completes: a factorized one's beginning, any elements of a diffusion's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgmppl.errors import RunError
-from dgmppl.ir.densities import Factorized
+from dgmppl.ir.densities import DiffusionChain, Factorized
 from dgmppl.ir.networks.causal import visiting_order
 from dgmppl.ir.program import Program, Site
 from dgmppl.ir.types import Dtype
@@ -16,17 +16,54 @@ from dgmppl.ir.types import Dtype
 Array: TypeAlias = NDArray[Any]
 
 
-def factorized(program: Program) -> dict[str, Site]:
-    """The observed sites that are drawn element by element."""
-    return {site.name: site for site in program.observed if isinstance(site.density, Factorized)}
+def completed(program: Program) -> dict[str, Site]:
+    """The observed sites whose samplers go on from elements that are given."""
+    return {site.name: site for site in program.observed if isinstance(site.density, DiffusionChain | Factorized)}
 
 
-def prefix(program: Program, site: Site, given: Any, n: int) -> tuple[Array, Array]:
+def known(program: Program, site: Site, given: Any, n: int) -> tuple[Array, Array]:
     """What is given of a site's events, and which elements that is.
 
     Args:
         program: the typed program.
-        site: one of `factorized`.
+        site: one of `completed`.
+        given: as in `prefix`, or in `elements`; None for nothing.
+        n: how many draws.
+
+    Returns:
+        Values `[n, *event]` in model units, zero where nothing is given, and where something is.
+
+    Raises:
+        RunError: what is given does not fit the site.
+    """
+    try:
+        values = np.full(site.typed.shape, np.nan) if given is None else np.asarray(given, dtype=float)
+    except (TypeError, ValueError) as problem:
+        raise RunError(f"what is given of {site.name!r} is no array of numbers") from problem
+    return prefix(program, site, values, n) if isinstance(site.density, Factorized) else elements(site, values, n)
+
+
+def elements(site: Site, values: Array, n: int) -> tuple[Array, Array]:
+    """The same of a diffusion: whole events `[*event]` or `[n, *event]` whose unknown elements are NaN.
+
+    Raises:
+        RunError: it is no whole event.
+    """
+    shape = site.typed.shape
+    if values.shape not in {shape, (1, *shape), (n, *shape)}:
+        expected = f"whole events {list(shape)} or {[n, *shape]} with NaN where unknown"
+        raise RunError(f"what is given of {site.name!r} has shape {list(values.shape)}; expected {expected}")
+    whole = np.broadcast_to(values, (n, *shape))
+    where = ~np.isnan(whole)
+    return np.where(where, whole, 0.0), where
+
+
+def prefix(program: Program, site: Site, given: Any, n: int) -> tuple[Array, Array]:
+    """The same of a factorized site, of which a beginning may be given.
+
+    Args:
+        program: the typed program.
+        site: a factorized one.
         given: the first elements in the order in which the site is factorized, `[m]` or `[n, m]`; or whole events
             `[*event]` or `[n, *event]` whose unknown elements are NaN.
         n: how many draws.

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from dgmppl.api.chains import unbroken
 from dgmppl.api.discrete import stated
 from dgmppl.api.inputs import Batch, log_abs_det, own_units, row_wise
 from dgmppl.backend import Arrays, Device, Executable
@@ -158,14 +159,18 @@ class Queries:
         return np.concatenate([np.broadcast_to(call(part), (part.rows,)) for part in parts])
 
     def sample(self, values: Arrays, rows: int, covariates: Arrays, seed: int) -> dict[str, Array]:
-        """Every random and deterministic site of the model, `[rows, *event]`, in model units."""
+        """Every random and deterministic site of the model, `[rows, *event]`, in model units.
+
+        Raises:
+            RunError: there is no sampler, or a Markov chain in it exploded.
+        """
         self.require("sample", "sample", "sampler")
-        return self.executable.call("sample", values, covariates, seed=seed, rows=rows)
+        return unbroken(self.program, self.executable.call("sample", values, covariates, seed=seed, rows=rows))
 
     def complete(self, values: Arrays, rows: int, known: Arrays, seed: int) -> dict[str, Array]:
         """The same, given the elements of observed sites that `known` holds and marks in `NAME.given`."""
         self.require("complete", "sample", "sampler that goes on from given elements")
-        return self.executable.call("complete", values, known, seed=seed, rows=rows)
+        return unbroken(self.program, self.executable.call("complete", values, known, seed=seed, rows=rows))
 
     def observed(self, drawn: Mapping[str, Array]) -> dict[str, Array]:
         """The observed sites among draws, in the data's own units."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from dgmppl.ir import schedules
 from dgmppl.ir.densities import DiffusionChain
 from dgmppl.ir.expressions import Call
+from dgmppl.ir.option_calls import bind
+from dgmppl.ir.options import DIFFUSION_SCHEDULES
 from dgmppl.ir.parameters import Initializer, ParameterSpec
 from dgmppl.ir.program import Site
-from dgmppl.ir.schedules import LAST, SHARES, SPAN
+from dgmppl.ir.schedules import LAST, SHARES, SPAN, Schedule
 from dgmppl.ir.types import POSITIVE, REAL, UNIT, Shape, Support
 
 
@@ -35,6 +40,34 @@ def _part(name: str, shape: Shape, start: Initializer, support: Support) -> Para
 def learns_schedule(density: DiffusionChain) -> bool:
     """Whether the noise at each time is learned."""
     return isinstance(density.schedule, Call) and density.schedule.function == "learned"
+
+
+def fixed_schedule(density: DiffusionChain) -> Schedule | None:
+    """The noise at each time; None where it is learned."""
+    call = density.schedule if isinstance(density.schedule, Call) else None
+    if call is None or learns_schedule(density):
+        return None
+    found: Schedule = getattr(schedules, call.function)(**bind(call, DIFFUSION_SCHEDULES, "schedule"))
+    return found
+
+
+def variance_cost(density: DiffusionChain) -> float:
+    """What fixed reverse variances cost a chain's bound on unit normal data, beside the best ones: nats per element.
+
+    The best denoiser's squared error of the noise is then signal / (signal + noise), an element's share of it the same
+    everywhere, and with the best variances the bound falls short of log p by the prior's divergence alone.
+    """
+    schedule = fixed_schedule(density)
+    if schedule is None or density.steps is None or density.variance == "learned":
+        return 0.0
+    times = np.linspace(0.0, 1.0, density.steps)
+    errors = 1 / (1 + np.exp(-schedule.log_snr(times, np)))
+
+    def missed(*errors_known: object) -> float:
+        _, weight, cost = schedules.chain(schedule, times, np, density.variance, *errors_known)
+        return float((weight * errors).mean() + cost)
+
+    return missed() - missed(errors)
 
 
 def null_names(density: DiffusionChain, site: str) -> tuple[str, ...]:

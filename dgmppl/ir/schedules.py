@@ -1,6 +1,6 @@
 """Noise schedules of diffusions: the log signal-to-noise ratio of x_t = alpha_t x + sigma_t eps at a time t in [0, 1].
 
-    lambda(t) = log alpha_t^2 / sigma_t^2 (Kingma et al. 2021, eq. 1), strictly falling, finite at both ends.
+    lambda(t) = log alpha_t^2 / sigma_t^2 (Kingma et al. 2021, eq. 2), strictly falling, finite at both ends.
 
 Variance preserving: alpha^2 = sigmoid(lambda), sigma^2 = sigmoid(-lambda). Variance exploding: alpha = 1, sigma^2 =
 exp(-lambda). A chain of T steps has the times (i - 1) / (T - 1), i = 1 .. T, so that it is the continuous schedule at T
@@ -74,7 +74,7 @@ def linear(beta_min: float = 1e-4, beta_max: float = 0.02) -> Schedule:
     """log alpha^2 = log(1 - beta_min) - the sum of the variances after the first one up to t.
 
     The thousand variances of Ho et al. (2020), section 4, as a quadratic function of continuous time (Song et al. 2021,
-    eq. 32) that meets their sum at each of their times.
+    appendix C) that meets their sum at each of their times.
     """
     last, width = STEPS - 1, beta_max - beta_min
 
@@ -89,7 +89,7 @@ def linear(beta_min: float = 1e-4, beta_max: float = 0.02) -> Schedule:
 
 @functools.cache
 def sigmoid() -> Schedule:
-    """alpha^2 falls as a sigmoid over [-3, 3] from log-SNR -`LAST` to `LAST` (Jabri et al. 2022, algorithm 1)."""
+    """alpha^2 falls as a sigmoid over [-3, 3] from log-SNR -`LAST` to `LAST` (Jabri et al. 2022)."""
     least, start = 1 / (1 + math.exp(-LAST)), 1 / (1 + math.exp(3.0))
     span = (1 - 2 * least) / (1 - 2 * start)
 
@@ -123,7 +123,7 @@ def edm(sigma_data: float = 0.5) -> Schedule:
 
 @functools.cache
 def variance_exploding(sigma_min: float = 0.01, sigma_max: float = 50.0) -> Schedule:
-    """sigma = sigma_min (sigma_max / sigma_min)^t, alpha = 1 (Song et al. 2021, eq. 30)."""
+    """sigma = sigma_min (sigma_max / sigma_min)^t, alpha = 1 (Song et al. 2021, appendix C)."""
     slope = 2 * math.log(sigma_max / sigma_min)
     return Schedule(
         lambda t, _: -2 * math.log(sigma_min) - slope * t,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -48,20 +48,69 @@ def levels(process: Process, log_snr: Array) -> tuple[Array, Array]:
     return jnp.ones_like(log_snr), jnp.exp(-log_snr / 2)
 
 
+class Prediction(NamedTuple):
+    """What a denoiser says of x_t, in either form, whatever it predicts.
+
+    Attributes:
+        process: the process.
+        output: the denoiser's.
+        x: x_t.
+        scaled: its input, x_t / norm, which has the variance of unit data.
+        alpha, sigma: the levels of the signal and of the noise, with axes for an event.
+        norm: likewise; 1 where levels are on the unit circle.
+    """
+
+    process: Process
+    output: Array
+    x: Array
+    scaled: Array
+    alpha: Array
+    sigma: Array
+    norm: Array | float
+
+    def noise(self) -> Array:
+        """The noise in x_t."""
+        match self.process.predict:
+            case "noise":
+                return self.output
+            case "score":
+                return -self.sigma * self.output
+            case "data":
+                return (self.x - self.alpha * self.output) / self.sigma
+        cosine, sine = self._angle()
+        return sine * self.scaled + cosine * self.output
+
+    def data(self, noise: Array) -> Array:
+        """The denoised x, given the noise."""
+        match self.process.predict:
+            case "noise" | "score":
+                return (self.x - self.sigma * noise) / self.alpha
+            case "data":
+                return self.output
+        cosine, sine = self._angle()
+        return self.process.schedule.scale * (cosine * self.scaled - sine * self.output)
+
+    def _angle(self) -> tuple[Array, Array]:
+        return self.alpha * self.process.schedule.scale / self.norm, self.sigma / self.norm
+
+
+def prediction(
+    process: Process, denoise: Denoiser, x: Array, t: Array, log_snr: Array, signal: tuple[Array, Array]
+) -> Prediction:
+    """Asks the denoiser about x_t; `signal` are the levels at the log-SNR."""
+    (alpha, sigma), scale, clock = signal, process.schedule.scale, process.schedule.clock
+    unit = process.schedule.preserving and scale == 1.0
+    norm = 1.0 if unit else jnp.sqrt(jnp.square(alpha * scale) + jnp.square(sigma))
+    scaled = x if unit else x / norm
+    output = denoise(scaled, t if clock is None else clock(log_snr))
+    return Prediction(process, output, x, scaled, alpha, sigma, norm)
+
+
 def predicted(process: Process, denoise: Denoiser, x: Array, t: Array, log_snr: Array) -> tuple[Array, Array]:
     """The denoised x and the noise in it, whatever the denoiser predicts; its input has the variance of unit data."""
-    clock = process.schedule.clock
-    (alpha, sigma), scale = levels(process, log_snr), process.schedule.scale
-    norm = jnp.sqrt(jnp.square(alpha * scale) + jnp.square(sigma))
-    x_scaled = x / norm
-    output = denoise(x_scaled, t if clock is None else clock(log_snr))
-    if process.predict == "velocity":
-        cosine, sine = alpha * scale / norm, sigma / norm
-        return scale * (cosine * x_scaled - sine * output), sine * x_scaled + cosine * output
-    if process.predict == "data":
-        return output, (x - alpha * output) / sigma
-    noise = output if process.predict == "noise" else -sigma * output
-    return (x - sigma * noise) / alpha, noise
+    found = prediction(process, denoise, x, t, log_snr, levels(process, log_snr))
+    noise = found.noise()
+    return found.data(noise), noise
 
 
 def guided(denoise: Denoiser, unconditional: Denoiser, weight: float) -> Denoiser:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dgmppl.ir.schedules import Schedule, chain
-from dgmppl_pyro.diffusion.process import Denoiser, Process, levels, log_snr_at, predicted, times_of
+from dgmppl_pyro.diffusion.process import Denoiser, Process, levels, log_snr_at, prediction, times_of
 
 # Hang et al. (2023), section 3.4: weights are clipped at this signal-to-noise ratio.
 CLIP = 5.0
@@ -24,7 +24,7 @@ def bound(process: Process, denoise: Denoiser, x: Tensor, time: Tensor, noise: T
     """An estimate of the variational bound on log p(x) at one random time per datum: [..], nats.
 
     -KL(q(x_T | x) || p(x_T)) + E log p(x | x_1) - sum_t KL(q(x_s | x_t, x) || p(x_s | x_t)), in which each divergence
-    is (exp(lambda_s - lambda_t) - 1) / 2 |eps - eps^|^2 (Ho et al. 2020, eq. 5; Kingma et al. 2021, eq. 13), and its
+    is (exp(lambda_s - lambda_t) - 1) / 2 |eps - eps^|^2 (Ho et al. 2020, eq. 5; Kingma et al. 2021, eq. 14), and its
     limit -d lambda / dt / 2 |eps - eps^|^2 in continuous time (Kingma et al. 2021, eq. 17); variances other than the
     posteriors' divide it and have a cost of their own (`schedules.chain`).
 
@@ -46,20 +46,20 @@ def bound(process: Process, denoise: Denoiser, x: Tensor, time: Tensor, noise: T
 def regression(process: Process, denoise: Denoiser, x: Tensor, time: Tensor, noise: Tensor, weighting: str) -> Tensor:
     """The weighted squared error of the predicted noise, summed over the event, at one random time per datum: [..].
 
-    `simple` weighs the noise by 1 (Ho et al. 2020, eq. 14), `min_snr` by min(SNR, 5) / SNR (Hang et al. 2023, eq. 8),
+    `simple` weighs the noise by 1 (Ho et al. 2020, eq. 14), `min_snr` by min(SNR, 5) / SNR (Hang et al. 2023),
     `edm` by p(lambda) (exp(-lambda) + scale^2) / scale^2 with a normal density p of the log-SNR (Karras et al. 2022,
     table 1, in the form of Kingma and Gao 2023, table 1).
     """
     t, log_snr, *_ = _moment(process, stratified(time))
-    if weighting == "min_snr":
-        weight = torch.clamp(CLIP * torch.exp(-log_snr), max=1.0)
-    elif weighting == "edm":
-        density = torch.exp(-0.5 * torch.square((log_snr - CENTRE) / WIDTH)) / (WIDTH * math.sqrt(2 * math.pi))
-        scale = process.schedule.scale
-        weight = process.schedule.rate(t, torch) * density * (1 + torch.exp(-log_snr) / scale**2)
-    else:
-        weight = torch.ones_like(log_snr)
-    return weight * _error(process, denoise, x, noise, t, log_snr)
+    error = _error(process, denoise, x, noise, t, log_snr)
+    match weighting:
+        case "min_snr":
+            return torch.clamp(CLIP * torch.exp(-log_snr), max=1.0) * error
+        case "edm":
+            density = torch.exp(-0.5 * torch.square((log_snr - CENTRE) / WIDTH)) / (WIDTH * math.sqrt(2 * math.pi))
+            scale = process.schedule.scale
+            return process.schedule.rate(t, torch) * density * (1 + torch.exp(-log_snr) / scale**2) * error
+    return error
 
 
 def stratified(time: Tensor) -> Tensor:
@@ -90,27 +90,28 @@ def _moment(process: Process, uniform: Tensor) -> tuple[Tensor, Tensor, Tensor, 
     schedule = process.schedule
     if process.steps is None:
         return uniform, schedule.log_snr(uniform, torch), schedule.rate(uniform, torch) / 2, 0.0
-    t, log_snr, weight, cost = _chain(process, process.steps, uniform)
+    table, cost = _chain(process, process.steps, uniform)
     index = torch.clamp((uniform * process.steps).long(), max=process.steps - 1)
-    return t[index], log_snr[index], weight[index], cost
+    t, log_snr, weight = table[:, index]
+    return t, log_snr, weight, cost
 
 
-def _chain(process: Process, steps: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Any]:
+def _chain(process: Process, steps: int, like: Tensor) -> tuple[Tensor, Any]:
     """Times and what `schedules.chain` says of them, in NumPy's precision unless something of it is learned."""
     if process.schedule.clock is None and process.errors is None:
-        *columns, cost = _table(process.schedule, steps, process.variance)
-        t, log_snr, weight = (like.new_tensor(column) for column in columns)
-        return t, log_snr, weight, cost
+        table, fixed = _table(process.schedule, steps, process.variance)
+        return like.new_tensor(table), fixed
     times = like.new_tensor(np.linspace(0.0, 1.0, steps))
-    return times, *chain(process.schedule, times, torch, process.variance, process.errors)
+    log_snr, weight, cost = chain(process.schedule, times, torch, process.variance, process.errors)
+    return torch.stack([times, log_snr, weight]), cost
 
 
 @functools.cache
-def _table(schedule: Schedule, steps: int, variance: str) -> tuple[Any, Any, Any, float]:
-    """The same of a fixed chain: NumPy, float64."""
+def _table(schedule: Schedule, steps: int, variance: str) -> tuple[Any, float]:
+    """The same of a fixed chain: [3, steps], NumPy, float64; and the cost."""
     times = np.linspace(0.0, 1.0, steps)
     log_snr, weight, cost = chain(schedule, times, np, variance)
-    return times, log_snr, weight, float(cost)
+    return np.stack([times, log_snr, weight]), float(cost)
 
 
 def _ends(process: Process, like: Tensor) -> tuple[Any, Any]:
@@ -125,8 +126,8 @@ def _ends(process: Process, like: Tensor) -> tuple[Any, Any]:
 
 def _error(process: Process, denoise: Denoiser, x: Tensor, noise: Tensor, t: Tensor, log_snr: Tensor) -> Tensor:
     """|eps - eps^(x_t, t)|^2, summed over the event."""
-    alpha, sigma = levels(process, log_snr)
-    _, found = predicted(process, denoise, alpha * x + sigma * noise, t, log_snr)
+    alpha, sigma = signal = levels(process, log_snr)
+    found = prediction(process, denoise, alpha * x + sigma * noise, t, log_snr, signal).noise()
     axes = tuple(range(-process.event, 0))
     square = torch.square(noise - found)
     return square.sum(axes) if axes else square
