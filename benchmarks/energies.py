@@ -8,9 +8,7 @@ where they are installed (`pip install --no-deps torchebm azula einops` leaves t
 
 from __future__ import annotations
 
-import argparse
 import copy
-import importlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -25,12 +23,13 @@ import numpy as np
 import optax
 import torch
 
-from benchmarks.paired import Ratio, compare, table
+from benchmarks.energy_peers import BASE, SIGMA, STEP_SIZE, STEPS, AzulaDdpm, torchebm_energy, torchebm_loss
+from benchmarks.paired import Ratio, command, compare, on_one_thread, table
 from dgmppl.compiler import Compilation
 
 # Steps of a block: of about a second each, so that what a block costs by itself counts for as little as in a run.
 BLOCKS = {"denoising": 100, "persistent": 20, "ddpm": 40}
-SIGMA, STEPS, STEP_SIZE, BASE, T, OFFSET = 0.1, 20, 0.01, 2.0, 1000, 0.008
+T, OFFSET = 1000, 0.008
 AIM = 0.97
 RINGS = {
     "dgmppl": 1,
@@ -113,57 +112,6 @@ class TorchDdpm(TorchLoss):
         return (found - eps).square().sum() / rows
 
 
-# ---- peers -----------------------------------------------------------------------------------------------------------
-
-
-def torchebm_loss(kind: str, net: torch.nn.Module, rows: int) -> torch.nn.Module:
-    """TorchEBM's own objective and sampler, without the energy regularizer that it adds by default."""
-    core, losses, samplers = (importlib.import_module(f"torchebm.{part}") for part in ("core", "losses", "samplers"))
-
-    class Energy(core.BaseModel):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = net
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            value: torch.Tensor = self.net(x) + 0.5 * x.square().sum(-1) / BASE**2
-            return value
-
-    energy = Energy()
-    if kind == "denoising":
-        return losses.DenoisingScoreMatching(energy, noise_scale=SIGMA)  # type: ignore[no-any-return]
-    sampler = samplers.LangevinDynamics(energy, step_size=STEP_SIZE)
-    loss = losses.PersistentContrastiveDivergence(
-        energy, sampler, k_steps=STEPS, buffer_size=rows, new_sample_ratio=0.0, init_steps=0, energy_reg_weight=0.0
-    )
-    return _First(loss)
-
-
-class _First(torch.nn.Module):
-    """The loss without the samples that come along."""
-
-    def __init__(self, loss: torch.nn.Module) -> None:
-        super().__init__()
-        self.loss = loss
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        value: torch.Tensor = self.loss(x)[0]
-        return value
-
-
-class AzulaDdpm(torch.nn.Module):
-    """azula's denoiser on a cosine schedule, of the same network."""
-
-    def __init__(self, net: torch.nn.Module) -> None:
-        super().__init__()
-        denoise, noise = importlib.import_module("azula.denoise"), importlib.import_module("azula.noise")
-        self.denoiser = denoise.SimpleDenoiser(net, noise.CosineSchedule())
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        value: torch.Tensor = self.denoiser.loss(x, torch.rand(len(x)))
-        return value
-
-
 # ---- JAX -------------------------------------------------------------------------------------------------------------
 
 JaxLoss = Callable[[Any, jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
@@ -244,7 +192,7 @@ def torch_contenders(kind: str, net: Callable[[], torch.nn.Module], rows: int) -
     found: dict[str, torch.nn.Module] = {"plain torch, fused Adam": plain()}
     name = "azula" if kind == "ddpm" else "TorchEBM"
     try:
-        found[name] = AzulaDdpm(net()) if kind == "ddpm" else torchebm_loss(kind, net(), rows)
+        found[name] = AzulaDdpm(net()) if kind == "ddpm" else torchebm_loss(kind, torchebm_energy(net()), rows)
     except ModuleNotFoundError as error:
         print(f"{name} takes no part: {error}")
     return found
@@ -270,12 +218,10 @@ def ratios(kind: str, steps: int, pairs: int) -> list[Ratio]:
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--smoke", action="store_true", help="a few short blocks, to see that it runs")
+    arguments = command(__doc__)
     arguments.add_argument("--kinds", nargs="+", default=list(SPECS), choices=list(SPECS))
     given = arguments.parse_args()
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
+    on_one_thread()
     for kind in given.kinds:
         steps, pairs = (5, 3) if given.smoke else (BLOCKS[kind], 20)
         table(f"{kind}, one thread", ratios(kind, steps, pairs), steps)

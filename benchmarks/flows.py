@@ -14,7 +14,6 @@ os.environ["NPROC"] = "1"
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import argparse
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -32,7 +31,7 @@ import torch.nn.functional as F
 import zuko
 
 from benchmarks.emitted import Ours, Values, prepared
-from benchmarks.paired import Ratio, compare, table
+from benchmarks.paired import Ratio, command, compare, on_one_thread, table
 
 LAYERS, HIDDEN, BINS, BOUND = 4, (64, 64), 8, 4
 SPLINE = {
@@ -227,12 +226,8 @@ def mades(steps: int, pairs: int) -> list[Ratio]:
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--smoke", action="store_true", help="a few short blocks, to see that it runs")
-    smoke = arguments.parse_args().smoke
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    steps, pairs = (20, 4) if smoke else (100, 20)
+    steps, pairs = (20, 4) if command(__doc__).parse_args().smoke else (100, 20)
+    on_one_thread()
     table("Exact likelihoods, one thread", [*spline_flows(steps, pairs), *mades(steps, pairs)], steps)
 
 

@@ -16,7 +16,6 @@ os.environ["NPROC"] = "1"
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import argparse
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +27,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.emitted import Ours, Values, prepared
-from benchmarks.paired import Ratio, compare, table
+from benchmarks.paired import Ratio, command, compare, on_one_thread, table
 from dgmppl.compiler import Compilation
 
 LATENT, LAYERS, BATCH = 2, 3, 256
@@ -273,12 +272,8 @@ def ratios(game: Game, steps: int, pairs: int) -> list[Ratio]:
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--smoke", action="store_true", help="a few short blocks, to see that it runs")
-    smoke = arguments.parse_args().smoke
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    steps, pairs = (20, 4) if smoke else (100, 20)
+    steps, pairs = (20, 4) if command(__doc__).parse_args().smoke else (100, 20)
+    on_one_thread()
     for game in GAMES:
         table(f"{game.name}, one thread", ratios(game, steps, pairs), steps)
 

@@ -7,6 +7,7 @@ count as ours. The interval is a percentile bootstrap of the median ratio over t
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,21 @@ class Ratio:
     ours: float
     theirs: float
     target: float | None = None
+
+
+def command(doc: str | None) -> argparse.ArgumentParser:
+    """The command line of a benchmark of training steps."""
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument("--smoke", action="store_true", help="a few short blocks, to see that it runs")
+    return parser
+
+
+def on_one_thread() -> None:
+    """Has torch compute as every contender is timed: on one thread, denormal numbers being zero."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
 
 
 def compare(

@@ -39,6 +39,7 @@ from dgmppl.backend import Device
 from dgmppl.compiler import compile_spec
 from dgmppl.data import load
 from dgmppl.ir.parameters import initial_values
+from dgmppl.results.evaluation import standard_error
 
 LAYERS, HIDDEN, BINS, BOUND, BATCH = 5, (64, 64), 8, 5, 64
 FLOW = f"repeat({LAYERS}, [coupling(mlp([64, 64]), spline(bins={BINS}, bound={BOUND})), permute()])"
@@ -181,7 +182,7 @@ class Scores:
 def difference(mine: np.ndarray, other: np.ndarray) -> tuple[str, ...]:
     """Both means, the mean difference within a seed, its standard error, and the verdict."""
     paired = mine - other
-    error = paired.std(ddof=1) / np.sqrt(len(paired)) if len(paired) > 1 else float("nan")
+    error = standard_error(paired)
     figures = (mine.mean(), other.mean(), paired.mean(), error)
     return *(f"{figure:.3f}" for figure in figures), "met" if not paired.mean() < -2 * error else "MISSED"
 

@@ -59,6 +59,51 @@ def langevin(
     return _bounded(_run(step, start, (steps,)), start, rank)
 
 
+def annealed_langevin(
+    log_p: LogDensity,
+    start: Array,
+    rank: int,
+    normal: Array,
+    *,
+    step_size: float,
+    largest: float,
+    smallest: float,
+    levels: int,
+) -> Array:
+    """Langevin dynamics at one noise after another, from the largest on (Song and Ermon 2019, algorithm 1).
+
+    At sigma_k = largest (smallest / largest)^(k / (levels - 1)) steps have the size step_size (sigma_k / smallest)^2,
+    so that drift and noise keep their ratio.
+
+    Args:
+        log_p: x [.., *event] and sigma [..] -> [..], nats, up to a constant.
+        start: where the chains begin, [.., *event].
+        rank: axes of an event.
+        normal: [.., levels * steps, *event].
+        step_size: at the smallest noise.
+        largest: the first noise.
+        smallest: the last.
+        levels: how many.
+    """
+    (steps,), start = split_noise(start, rank, (normal, rank))
+    batch, each = start.shape[: start.ndim - rank], len(steps) // levels
+    sigmas = jnp.repeat(jnp.asarray(_noises(largest, smallest, levels), start.dtype), each)
+    held = fixed(log_p, start, jnp.broadcast_to(sigmas[0], batch))
+
+    def step(x: Array, entries: tuple[Array, ...]) -> Array:
+        sigma, eps = entries
+        size = step_size * (sigma / smallest) ** 2
+        slope = value_and_slope(lambda point: held(point, jnp.broadcast_to(sigma, batch)))
+        return x + size * slope(x)[1] + jnp.sqrt(2.0 * size) * eps
+
+    return _bounded(_run(step, start, (sigmas, steps)), start, rank)
+
+
+def _noises(largest: float, smallest: float, levels: int) -> list[float]:
+    """From the largest to the smallest, evenly spaced in their logarithm."""
+    return [largest * (smallest / largest) ** (k / (levels - 1)) for k in range(levels)]
+
+
 def mala(log_p: LogDensity, start: Array, rank: int, normal: Array, uniform: Array, *, step_size: float) -> Array:
     """Langevin proposals that are accepted or refused (Roberts and Tweedie 1996): leaves the density invariant.
 
@@ -168,7 +213,7 @@ def gibbs_with_gradients(
 ) -> Array:
     """One element is changed at a time, chosen by the gradient, then accepted or refused (Grathwohl et al. 2021).
 
-    The proposal of element i and value k has log-weight (k - x_i) d log p / d x_i / 2 (their eq. 6).
+    The proposal of element i and value k has log-weight (k - x_i) d log p / d x_i / 2.
 
     Args:
         log_p: as in `gibbs`, with a derivative at these values.

@@ -39,18 +39,9 @@ def recorded(function: Callable[[Tensor], Tensor], example: Tensor) -> ValueAndG
         function: of [D], without randomness.
         example: [D], where value and gradient are finite.
     """
-    from torch.fx.experimental.proxy_tensor import make_fx
-
     evaluate = eager(function)
-    try:
-        graph = make_fx(evaluate)(example)
-        graph.graph.eliminate_dead_code()
-        graph.recompile()
-        with warnings.catch_warnings():
-            # TorchScript is deprecated in favour of compilers that need a C++ toolchain.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            script = torch.jit.trace(graph, (example,), check_trace=False)
-    except (RuntimeError, NotImplementedError):
+    script = straight_line(evaluate, example)
+    if script is None:
         return evaluate
 
     def replay(point: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,6 +50,27 @@ def recorded(function: Callable[[Tensor], Tensor], example: Tensor) -> ValueAndG
         return value, gradient
 
     return replay
+
+
+def straight_line(function: Callable[..., Any], *examples: Tensor) -> Callable[..., Any] | None:
+    """A function's operations, those of automatic differentiation in it too, recorded at examples of its arguments.
+
+    What does not depend on the arguments is a constant of the record; a parameter updated in place is read anew.
+    None where the function looks at values to choose its operations, or has one that cannot be recorded.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    try:
+        graph = make_fx(function)(*examples)
+        graph.graph.eliminate_dead_code()
+        graph.recompile()
+        with warnings.catch_warnings():
+            # TorchScript is deprecated in favour of compilers that need a C++ toolchain.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            script: Callable[..., Any] = torch.jit.trace(graph, examples, check_trace=False)
+    except (RuntimeError, NotImplementedError):
+        return None
+    return script
 
 
 class Scalar(torch.autograd.Function):  # type: ignore[misc]

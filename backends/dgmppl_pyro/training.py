@@ -28,6 +28,7 @@ from dgmppl_pyro.devices import flush_denormals, free_bytes, scope, select
 from dgmppl_pyro.optimizers import Factor, optimizers, schedule_factor
 from dgmppl_pyro.parameters import Flat, Groups, to_host
 from dgmppl_pyro.program import Program, mix
+from dgmppl_pyro.replay import Replay
 
 # A gradient's norm costs a hundredth of a step, so that it is taken once in so many.
 _WATCHED = 20
@@ -40,6 +41,7 @@ class Player:
     Attributes:
         function: its loss.
         name: its name.
+        prefix: what the entries of its report begin with.
         every: it moves at the steps whose number, counted from 1, is a multiple of this.
         own, other: the groups that its loss is differentiated in, and all the rest.
         leaves: its own trainable tensors by canonical name.
@@ -50,6 +52,7 @@ class Player:
 
     function: Function
     name: str
+    prefix: str
     every: int
     own: Groups
     other: Groups
@@ -83,7 +86,10 @@ class Trainer:
         self._place, self._dtype = select(device)
         self._groups = program.tree.load(values, self._dtype, self._place)
         self._flat = program.tree.flat(self._groups)
-        self._players = tuple(self._player(steps, *player) for player in program.module.players)
+        self._players = tuple(
+            self._player(steps, f"{player[0]}." if number else "", *player)
+            for number, player in enumerate(program.module.players)
+        )
         self._real = arithmetic(player.function for player in self._players)
         batch = min(settings.batch_size or program.rows(data), program.rows(data))
         self._feed: Feed[Tensor] = Feed(
@@ -93,9 +99,11 @@ class Trainer:
         self._state = program.initial_state(mix(seed, steps), batch, self._dtype, self._place)
         self._average = {name: raw.detach().clone() for name, raw in self._trained().items()} if settings.ema else {}
         self._follow = get_ema_multi_avg_fn(settings.ema) if settings.ema else None
+        self._replay = Replay()
+        self._unknown = torch.tensor(torch.nan, dtype=self._dtype, device=self._place)
         self._step = 0
 
-    def _player(self, steps: int, name: str, groups: tuple[str, ...], every: int) -> Player:
+    def _player(self, steps: int, prefix: str, name: str, groups: tuple[str, ...], every: int) -> Player:
         tree = self._program.tree
         leaves = {key: self._flat[key] for key in tree.trainable(groups)}
         calls: dict[Call, list[Tensor]] = {}
@@ -106,6 +114,7 @@ class Trainer:
         return Player(
             self._program.function(f"loss_{name}"),
             name,
+            prefix,
             every,
             {group: value for group, value in self._groups.items() if group in groups},
             {group: value for group, value in self._groups.items() if group not in groups},
@@ -151,21 +160,20 @@ class Trainer:
     def _take(self, rows: NDArray[np.int64]) -> dict[str, Array]:
         """Takes the steps and then, once, reads their reports back to the host."""
         reports: list[dict[str, Tensor]] = []
-        with scope(self._device), flush_denormals():
+        with scope(self._device), flush_denormals(), self._replay.active():
             for data, lines in self._feed.pieces(rows):
                 for line in torch.from_numpy(np.ascontiguousarray(lines)).to(self._place):
                     batch = self._program.select(data, line)
                     reports.append(self._one_step(batch, len(line)))
                     self._step += 1
-        return _table(reports)
+        return _table(reports, [f"{player.prefix}loss" for player in self._players])
 
     def _one_step(self, batch: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
         report: dict[str, Tensor] = {}
         for number, player in enumerate(self._players):
             if (self._step + 1) % player.every == 0:
-                prefix = f"{player.name}." if number else ""
                 entries = self._move(player, number, batch, rows)
-                report.update({f"{prefix}{name}": entry for name, entry in entries.items()})
+                report.update({f"{player.prefix}{name}": entry for name, entry in entries.items()})
         if self._follow is not None:
             self._follow(list(self._average.values()), list(self._trained().values()), self._step)
         return report
@@ -188,10 +196,9 @@ class Trainer:
             if len(self._players) > 1:
                 watched = self._step % _WATCHED < player.every
                 found = [gradient for gradient in gradients if watched and gradient is not None]
-                norm = get_total_norm(found) if found else torch.full_like(loss, torch.nan)
-                entries = {**entries, "parameter_gradient_norm": norm}
+                entries = {**entries, "parameter_gradient_norm": get_total_norm(found) if found else self._unknown}
             self._descend(player, leaves, gradients)
-        return {"loss": loss.detach(), **{name: torch.as_tensor(entry).detach() for name, entry in entries.items()}}
+        return {name: _held(entry) for name, entry in {"loss": loss, **entries}.items()}
 
     def _noise(self, player: Player, number: int, rows: int) -> dict[str, Any]:
         """A player's random numbers in the next step: a function of seed, step and player."""
@@ -295,20 +302,24 @@ def _below(tensors: Flat, prefix: str) -> Flat:
     return {name.removeprefix(prefix): value.clone() for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _table(lines: list[dict[str, Tensor]]) -> dict[str, Array]:
-    """Each entry per step as float64; NaN at the steps that do not have it."""
+def _held(entry: Tensor | float) -> Tensor:
+    """An entry of a report, without the graph that it was computed by."""
+    return entry.detach() if isinstance(entry, Tensor) else torch.tensor(entry)
+
+
+def _table(lines: list[dict[str, Tensor]], losses: list[str]) -> dict[str, Array]:
+    """Each entry per step as float64; NaN at the steps that do not have it; and whether all `losses` are finite."""
     names = dict.fromkeys(name for line in lines for name in line)
     table = {name: _column([line.get(name) for line in lines]) for name in names}
-    table["finite"] = _sound_losses(lines, table).double()
+    table["finite"] = _finite(lines, {name: table[name] for name in losses if name in table}).double()
     return {name: column.cpu().numpy() for name, column in table.items()}
 
 
-def _sound_losses(lines: list[dict[str, Tensor]], table: dict[str, Tensor]) -> Tensor:
+def _finite(lines: list[dict[str, Tensor]], losses: dict[str, Tensor]) -> Tensor:
     """Whether the losses of all players that moved are finite, at each step; looked at when the block has ended."""
     sound = torch.ones(len(lines), dtype=torch.bool)
-    for name, column in table.items():
-        if name.rpartition(".")[2] == "loss":
-            sound &= column.isfinite().cpu() | torch.tensor([name not in line for line in lines])
+    for name, column in losses.items():
+        sound &= column.isfinite().cpu() | torch.tensor([name not in line for line in lines])
     return sound
 
 

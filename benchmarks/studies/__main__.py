@@ -14,7 +14,7 @@ import benchmarks.studies
 from benchmarks.studies.ledger import Ledger
 from benchmarks.studies.study import Study, Verdict
 
-NAMES = ("modes", "digits", "implicit_posterior", "aggregate")
+NAMES = ("modes", "digits", "implicit_posterior", "aggregate", "scores")
 BACKENDS = ("numpyro", "pyro")
 
 

@@ -6,7 +6,6 @@ Wasserstein distance in standardized units, paired over seeds.
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 import dgmppl as dg
 from benchmarks.studies.ledger import Facts, Key
-from benchmarks.studies.study import Results, Study, Verdict, groups
+from benchmarks.studies.study import Results, Study, Verdict, groups, no_worse
 from dgmppl.data import DataSet
 from dgmppl.results.distances import sliced_wasserstein
 
@@ -97,16 +96,11 @@ def judge(results: Results) -> list[Verdict]:
     """On each backend the mean difference over seeds, ours less theirs, against two of its standard errors."""
     found = groups(results)
     theirs = found.get(("torch", "reference"), {})
-    return [_verdict(backend, ours, theirs) for (name, backend), ours in found.items() if name == "gan"]
-
-
-def _verdict(backend: str, ours: dict[int, Facts], theirs: dict[int, Facts]) -> Verdict:
-    seeds = sorted(ours.keys() & theirs.keys())
-    difference = np.array([ours[seed]["distance"] - theirs[seed]["distance"] for seed in seeds])
-    error = float(difference.std(ddof=1) / math.sqrt(len(seeds))) if len(seeds) > 1 else float("nan")
-    means = [np.mean([side[seed]["distance"] for seed in seeds]) for side in (ours, theirs)]
-    said = f"{means[0]:.4f} against {means[1]:.4f}: {difference.mean():+.4f} ± {error:.4f} over {len(seeds)} seeds"
-    return Verdict(f"digits, {backend}", "no worse than by hand by two errors", said, difference.mean() <= 2.0 * error)
+    return [
+        no_worse(f"digits, {backend}", "by hand", ours, theirs)
+        for (name, backend), ours in found.items()
+        if name == "gan"
+    ]
 
 
 STUDY = Study(__doc__ or "", ("gan",), tuple(range(5)), fit, judge, references=("torch",))

@@ -18,6 +18,7 @@ from scipy.special import digamma, gammaln
 import dgmppl as dg
 from benchmarks.studies.ledger import Facts, Key
 from benchmarks.studies.study import Results, Study, Verdict, groups
+from dgmppl.results.evaluation import standard_error
 
 Array = NDArray[Any]
 
@@ -67,7 +68,7 @@ def divergence(fitted: dg.Fit, x: Array, draws: int = 2000) -> tuple[float, floa
             for z, mean in zip(drawn.swapaxes(0, 1), means, strict=True)
         ]
     )
-    return float(values.mean()), _error(values)
+    return float(values.mean()), standard_error(values)
 
 
 def bound_gap(fitted: dg.Fit, x: Array, batches: int = 16) -> tuple[float, float]:
@@ -80,7 +81,7 @@ def bound_gap(fitted: dg.Fit, x: Array, batches: int = 16) -> tuple[float, float
             for number, part in enumerate(np.array_split(x.astype(np.float32), batches))
         ]
     )
-    return float(values.mean()), _error(values)
+    return float(values.mean()), standard_error(values)
 
 
 def entropy(points: Array, neighbours: int = 4) -> float:
@@ -94,10 +95,6 @@ def entropy(points: Array, neighbours: int = 4) -> float:
 def _log_normal(deviations: Array, covariance: Array) -> Array:
     solved = np.linalg.solve(covariance, deviations.T).T
     return np.asarray(-0.5 * ((deviations * solved).sum(-1) + np.linalg.slogdet(2.0 * math.pi * covariance)[1]))
-
-
-def _error(values: Array) -> float:
-    return float(values.std(ddof=1) / math.sqrt(len(values)))
 
 
 def judge(results: Results) -> list[Verdict]:

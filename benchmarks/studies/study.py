@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
+import numpy as np
+
 from benchmarks.studies.ledger import Facts, Key
+from dgmppl.results.evaluation import standard_error
 
 Results: TypeAlias = Mapping[Key, Facts]
 
@@ -58,3 +61,13 @@ def groups(results: Results) -> dict[tuple[str, str], dict[int, Facts]]:
     for key, facts in sorted(results.items()):
         found.setdefault((key.contender, key.backend), {})[key.seed] = facts
     return found
+
+
+def no_worse(subject: str, peer: str, ours: dict[int, Facts], theirs: dict[int, Facts]) -> Verdict:
+    """Whether the mean difference of `distance` over common seeds, ours less theirs, is within two standard errors."""
+    seeds = sorted(ours.keys() & theirs.keys())
+    difference = np.array([ours[seed]["distance"] - theirs[seed]["distance"] for seed in seeds])
+    error = standard_error(difference)
+    means = [np.mean([side[seed]["distance"] for seed in seeds]) for side in (ours, theirs)]
+    said = f"{means[0]:.4f} against {means[1]:.4f}: {difference.mean():+.4f} ± {error:.4f} over {len(seeds)} seeds"
+    return Verdict(subject, f"no worse than {peer} by two errors", said, bool(difference.mean() <= 2.0 * error))

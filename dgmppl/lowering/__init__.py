@@ -16,8 +16,8 @@ from dgmppl.lowering.functions import decode_function, density_functions, loss_f
 from dgmppl.lowering.groups import groups_of, held
 from dgmppl.lowering.programs import guide_function, model_function
 from dgmppl.lowering.sampling import complete_function, encode_function, prior_function, sample_function
-from dgmppl.lowering.scores import on_ladders
 from dgmppl.lowering.scope import unsupported
+from dgmppl.lowering.scores import on_ladders
 from dgmppl.lowering.starting import warm_start_function
 from dgmppl.objectives.derivation import Derivation
 from dgmppl.objectives.printers import text

@@ -38,8 +38,7 @@ def literal_array(expression: Expression) -> NDArray[Any] | None:
             return None if inner is None else -inner
         case Sequence(items=items):
             rows = [row for row in map(literal_array, items) if row is not None]
-            # Items of a list broadcast, as `passes.shapes` has it.
-            return np.stack(np.broadcast_arrays(*rows)) if rows and len(rows) == len(items) else None
+            return np.stack(rows) if rows and len(rows) == len(items) else None
         case _:
             return None
 

@@ -2,7 +2,7 @@
 
 E_p[positive(v)] - E_q[negative(v)] is a lower bound on the divergence for every critic. For an f-divergence
 positive(v) = T = g(v), g mapping the reals into the domain of f*, and negative(v) = f*(g(v)) (Nowozin, Cseke and
-Tomioka 2016, eq. 6); both are written in one piece, so that nothing overflows where g saturates. Least squares and
+Tomioka 2016, table 2); both are written in one piece, so that nothing overflows where g saturates. Least squares and
 hinge carry the constants that make their supremum the divergence itself.
 """
 
@@ -31,12 +31,14 @@ class Dual:
         raised, lowered: what the generator's non-saturating update ascends on its own samples and descends on the other
             side's. By default the roles are exchanged: the samples are treated as data (Goodfellow et al. 2014,
             section 3).
+        whole: positive(v) - negative(w), where that takes fewer operations in one piece.
     """
 
     positive: str
     negative: str
     raised: str = ""
     lowered: str = ""
+    whole: str = ""
 
     @property
     def non_saturating(self) -> tuple[str, str]:
@@ -46,13 +48,17 @@ class Dual:
 
 _DUALS: Mapping[str, Dual] = {
     "kl": Dual("v", "exp(v - 1)"),
-    "reverse_kl": Dual("-exp(-v)", "v - 1"),
-    "js": Dual("0.5 * (log(2) - softplus(-v))", "0.5 * (softplus(v) - log(2))"),
-    "total_variation": Dual("0.5 * tanh(v)", "0.5 * tanh(v)"),
+    "reverse_kl": Dual("-exp(-v)", "v - 1", whole="1 - exp(-v) - w"),
+    "js": Dual(
+        "0.5 * (log(2) - softplus(-v))",
+        "0.5 * (softplus(v) - log(2))",
+        whole="log(2) - 0.5 * (softplus(-v) + softplus(w))",
+    ),
+    "total_variation": Dual("0.5 * tanh(v)", "0.5 * tanh(v)", whole="0.5 * (tanh(v) - tanh(w))"),
     "pearson": Dual("v", "0.25 * square(v) + v"),
-    "hellinger": Dual("1 - exp(-v)", "exp(v) - 1"),
+    "hellinger": Dual("1 - exp(-v)", "exp(v) - 1", whole="2 - exp(-v) - exp(w)"),
     "wasserstein": Dual("v", "v"),
-    # Mao et al. 2017, eq. 9, and Lim and Ye 2017, eqs. 11 and 12: the generator of a hinge game has no hinge.
+    # Mao et al. 2017, section 3.2, and Lim and Ye 2017: the generator of a hinge game has no hinge.
     "least_squares": Dual("1 - 2 * square(v - 1)", "2 * square(v)"),
     "hinge": Dual("minimum(v, 1)", "maximum(v, -1)", "v", "v"),
 }
@@ -85,9 +91,10 @@ def _declared(generator: Expression) -> Dual:
     return Dual(positive, negative)
 
 
-def evaluate(scope: Scope, formula: str, raw: Lowered) -> Lowered:
-    """A half of a dual at a critic's raw output."""
+def evaluate(scope: Scope, formula: str, **raw: Lowered) -> Lowered:
+    """A formula of a dual at a critic's raw outputs."""
     source = Source("<dual>", formula)
     with scope.branch():
-        scope.bind("v", raw)
+        for name, output in raw.items():
+            scope.bind(name, output)
         return lower_expression(scope, parse(formula, Span(source, 1, 1, 1, len(formula) + 1)))

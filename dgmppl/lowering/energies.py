@@ -158,8 +158,8 @@ def _as_many(scope: Scope, site: Site, count: int | None) -> None:
 def noise_contrast(scope: Scope, term: NoiseContrast) -> Lowered:
     """-log sigma(G(x)) - ratio E_noise[log sigma(-G(y))], G = log p~ - c - log p_noise - log ratio, one per datum.
 
-    c is the learned log-normalizer (Gutmann and Hyvarinen 2012, eq. 8 and 9). Ranking instead takes log(1 + sum over
-    the noise of exp(G(y) - G(x))), in which c falls out whatever it depends on (Ma and Collins 2018, eq. 4).
+    c is the learned log-normalizer (Gutmann and Hyvarinen 2012, section 2). Ranking instead takes log(1 + sum over
+    the noise of exp(G(y) - G(x))), in which c falls out whatever it depends on (Ma and Collins 2018).
     """
     site, noise = scope.program.by_name[term.site], scope.program.by_name[term.noise]
     data = as_real(lookup(scope, site.name))

@@ -64,7 +64,7 @@ def log_score(scope: Scope, drawn: list[Site]) -> Lowered | None:
 
 
 def with_score(scope: Scope, value: Lowered, score: Lowered) -> Lowered:
-    """A loss of samples, one number per row, with the gradient of how they were drawn (Mnih and Rezende 2016, eq. 7).
+    """A loss of samples, one number per row, with the gradient of how they were drawn (Mnih and Rezende 2016).
 
     The baseline is the mean of the other rows' losses, whose draws are independent of the row's own.
     """

@@ -7,6 +7,7 @@ reads besides the sites that are swapped is context, and both sides share the da
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TypeAlias
 
 from dgmppl.ir.expressions import Name, walk
@@ -15,7 +16,7 @@ from dgmppl.lowering.densities import draw
 from dgmppl.lowering.duals import dual_of, evaluate
 from dgmppl.lowering.expressions import lookup, lower_expression
 from dgmppl.lowering.fakes import STAND_INS, fake, log_score, silent, with_score
-from dgmppl.lowering.layout import Lowered, combine, negative
+from dgmppl.lowering.layout import SIDES, Lowered, combine, negative, op
 from dgmppl.lowering.scope import Scope, unsupported
 from dgmppl.lowering.spectral import constrained, normalize
 from dgmppl.objectives.algebra import Conjugate, DensityRatio
@@ -32,15 +33,20 @@ def conjugate(scope: Scope, term: Conjugate) -> Lowered:
     """
     dual = dual_of(term.divergence, dict(term.options))
     if term.player == "critic":
-        return scope.reported("divergence", _difference(scope, term, dual.positive, dual.negative))
+        return scope.reported("divergence", _difference(scope, term, dual.positive, dual.negative, dual.whole))
     raised, lowered = dual.non_saturating if term.variant == "non_saturating" else (dual.negative, dual.positive)
     if term.joint:
         return _difference(scope, term, lowered, raised)
     return negative(_half(scope, term, _NEGATIVE, raised))
 
 
-def _difference(scope: Scope, term: Conjugate, first: str, second: str) -> Lowered:
+def _difference(scope: Scope, term: Conjugate, first: str, second: str, whole: str = "") -> Lowered:
     """A formula of the critic's output on the positive side minus one of its output on the negative side."""
+    both = _on_both(scope, term)
+    if both is not None and whole:
+        return evaluate(scope, whole, v=both[0], w=both[1])
+    if both is not None:
+        return combine("sub", *(evaluate(scope, half, v=raw) for half, raw in zip((first, second), both, strict=True)))
     real = _half(scope, term, _POSITIVE, first)
     return combine("sub", real, _half(scope, term, _NEGATIVE, second))
 
@@ -48,7 +54,7 @@ def _difference(scope: Scope, term: Conjugate, first: str, second: str) -> Lower
 def _half(scope: Scope, term: Conjugate, side: str, formula: str) -> Lowered:
     """A formula of the critic's output on a side, with the gradient of how that side's samples were drawn."""
     output = on_data if side == _POSITIVE else on_samples
-    value, score = evaluate(scope, formula, output(scope, term)), scope.cached_call(("score", *_key(term, side)))
+    value, score = evaluate(scope, formula, v=output(scope, term)), scope.cached_call(("score", *_key(term, side)))
     return value if score is None else with_score(scope, value, *score)
 
 
@@ -59,22 +65,51 @@ def density_ratio(scope: Scope, term: DensityRatio) -> Lowered:
 
 def on_data(scope: Scope, term: Conjugate) -> Lowered:
     """The critic's raw output on the positive side."""
-    scope.remark(f"the critic on {_SIDES[term.positive]}")
+    scope.remark(f"the critic on {_ORIGINS[term.positive]}")
     return critic(scope, term, data_side(scope, term))
 
 
 def on_samples(scope: Scope, term: Conjugate) -> Lowered:
     """The critic's raw output on the negative side."""
-    scope.remark(f"the critic on {_SIDES[term.negative]}")
+    scope.remark(f"the critic on {_ORIGINS[term.negative]}")
     return critic(scope, term, model_side(scope, term))
 
 
-_SIDES = {
+_ORIGINS = {
     "data": "the data",
     "guide": "draws of the guide",
     "model": "samples of the model",
     "prior": "draws of the prior",
 }
+
+
+def _on_both(scope: Scope, term: Conjugate) -> tuple[Lowered, Lowered] | None:
+    """The critic's raw output on the positive side and on the negative one, by one evaluation on a left axis of two.
+
+    None where the sides' layouts differ, or where a side's draws are taught by their score, which the other's are not.
+    """
+    real, made = data_side(scope, term), model_side(scope, term)
+    scored = any(scope.cached_call(("score", *_key(term, side))) is not None for side in (_POSITIVE, _NEGATIVE))
+    if scored or not all(_alike(real[name], made[name]) for name in term.reads):
+        return None
+    scope.remark(f"the critic on {_ORIGINS[term.positive]} and on {_ORIGINS[term.negative]}")
+    sides = {name: scope.assign(f"{name}_sides", _beside(real[name], made[name])) for name in term.reads}
+    output = critic(scope, term, sides)
+    plain = replace(output, axes=output.axes - {SIDES})
+    first, second = (plain.with_value(op("leading", output.value, item=item)) for item in (0, 1))
+    return scope.assign("critic_data", first), scope.assign("critic_fake", second)
+
+
+def _alike(real: Lowered, made: Lowered) -> bool:
+    """Whether two values have a batch axis of data each, and nothing else to the left of equal events."""
+    layouts = [(value.shape, value.dtype, value.batched, value.axes) for value in (real, made)]
+    return layouts[0] == layouts[1] and real.batched and not real.axes
+
+
+def _beside(real: Lowered, made: Lowered) -> Lowered:
+    """Two values as one, on a new left axis."""
+    joined = op("stack", real.value, made.value, axis=-(real.rank + 2))
+    return replace(real, value=joined, axes=frozenset({SIDES}))
 
 
 def critic(scope: Scope, term: Conjugate, values: Values) -> Lowered:

@@ -19,6 +19,8 @@ from dgmppl.ir.types import Dtype, Shape
 PARTICLES = "(particles)"
 # The origin and the unit vectors at which an affine map is evaluated.
 POINTS = "(points)"
+# The two sides of a critic, which are evaluated together.
+SIDES = "(sides)"
 
 # A log-weight that no float can tell from -inf under exp, and whose differences stay finite.
 NEVER = -1e30
@@ -33,7 +35,7 @@ class Lowered:
         shape: the event's shape.
         batched: it has batch axes.
         dtype: element type.
-        axes: the enumerated latents that it varies over, `PARTICLES` and `POINTS`.
+        axes: the enumerated latents that it varies over, `PARTICLES`, `POINTS` and `SIDES`.
     """
 
     value: Value

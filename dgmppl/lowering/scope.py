@@ -13,7 +13,7 @@ from dgmppl.ir.expressions import Apply
 from dgmppl.ir.kernel import Assign, Comment, Function, Group, Noise, NoiseEntry, Statement, Value, Var
 from dgmppl.ir.program import Program, Site
 from dgmppl.ir.types import Dtype, TensorType
-from dgmppl.lowering.layout import PARTICLES, POINTS, Lowered
+from dgmppl.lowering.layout import PARTICLES, Lowered
 from dgmppl.source import Diagnostic, Span
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Scope:
 
     def comment(self, value: Lowered) -> str:
         """A value's layout as a person would write it: `[K, B, 16]`."""
-        left = ["points"] * (POINTS in value.axes) + sorted(value.axes - {PARTICLES, POINTS})
+        left = [axis.strip("()") for axis in sorted(value.axes - {PARTICLES})]
         batch = ["K"] * (PARTICLES in value.axes) + ["B"] * value.batched
         return f"[{', '.join([*left, *batch, *map(str, value.shape)])}]"
 

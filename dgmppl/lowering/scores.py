@@ -4,22 +4,51 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from dgmppl.errors import InternalError
+from dgmppl.ir.densities import Ladder, Unnormalized
 from dgmppl.ir.expressions import Expression
 from dgmppl.ir.kernel import Draw, Gradient
-from dgmppl.ir.program import Site
+from dgmppl.ir.program import Program, Site
 from dgmppl.ir.types import Dtype
 from dgmppl.lowering.calls import as_real
 from dgmppl.lowering.densities import log_prob
-from dgmppl.lowering.densities.unnormalized import local_function, state_noise, uniform_states
+from dgmppl.lowering.densities.unnormalized import density_of_energy, local_function, state_noise, uniform_states
 from dgmppl.lowering.layout import Lowered, combine, number, op, reduce_event
 from dgmppl.lowering.points import density_function, point_of
 from dgmppl.lowering.scope import Scope
-from dgmppl.objectives.algebra import NoiseLadder, ScoreMatching
+from dgmppl.objectives.algebra import NoiseLadder, ScoreMatching, walk
+from dgmppl.objectives.derivation import Derivation
 
 # Reads a scalar option at the present step.
 Schedule = Callable[[Expression], Lowered]
+
+
+def on_ladders(program: Program, derivation: Derivation) -> Program:
+    """The program whose energies know the noises that they are fitted under, so that their chains walk them down."""
+    found: dict[str, Ladder] = {}
+    for player in derivation.objective.players:
+        for term in (node for part in player.terms for node in walk(part.expression)):
+            if isinstance(term, ScoreMatching) and (ladder := _ladder_of(term)) is not None:
+                found |= dict.fromkeys(density_of_energy(program.by_name[term.site]).names, ladder)
+    if not found:
+        return program
+    return replace(program, sites=tuple(_on_ladder(site, found.get(site.name)) for site in program.sites))
+
+
+def _ladder_of(term: ScoreMatching) -> Ladder | None:
+    """The noises of a term whose energy is told which it is."""
+    noises = term.ladder
+    if noises is None or noises.level is None or noises.levels < 2 or not isinstance(term.sigma, float):
+        return None
+    return Ladder(term.sigma, noises.smallest or 0.0, noises.levels, noises.level)
+
+
+def _on_ladder(site: Site, ladder: Ladder | None) -> Site:
+    if ladder is None or not isinstance(site.density, Unnormalized):
+        return site
+    return replace(site, density=replace(site.density, ladder=ladder))
 
 
 def score_matching(scope: Scope, term: ScoreMatching, schedule: Schedule) -> Lowered:
@@ -39,7 +68,7 @@ def score_matching(scope: Scope, term: ScoreMatching, schedule: Schedule) -> Low
 
 
 def _denoising(scope: Scope, site: Site, data: Lowered, term: ScoreMatching, schedule: Schedule) -> Lowered:
-    """Half sigma^power || grad log p(x + sigma eps) + eps / sigma ||^2 (Vincent 2011, eq. 9).
+    """Half sigma^power || grad log p(x + sigma eps) + eps / sigma ||^2 (Vincent 2011).
 
     With several noises sigma is drawn for each datum, and the energy may read it (Song and Ermon 2019, eq. 6).
     """
@@ -86,7 +115,7 @@ def _explicit(scope: Scope, site: Site, data: Lowered, reference: Site) -> Lower
 
 
 def _sliced(scope: Scope, site: Site, data: Lowered, projections: int) -> Lowered:
-    """v^T (d score) v + half (v^T score)^2, averaged over directions v ~ N(0, I) (Song et al. 2020, eq. 7)."""
+    """v^T (d score) v + half (v^T score)^2, averaged over directions v ~ N(0, I) (Song et al. 2020)."""
     name, rank = f"{site.name}.direction", data.rank
     if projections == 1:
         direction = scope.random(name, "normal", data.shape, site.typed.plate)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from dgmppl.errors import InternalError
-from dgmppl.ir.densities import Elementary, MarkovChain
+from dgmppl.ir.densities import MarkovChain
 from dgmppl.ir.expressions import Call, Expression, Literal
 from dgmppl.ir.kernel import Var
 from dgmppl.ir.program import Site
@@ -233,7 +233,7 @@ def _expectation(scope: Scope, term: Expectation, mode: Mode) -> Lowered:
     scored = [entry for entry in term.draws if entry.estimator == "score_function"]
     with scope.branch():
         enumerated = [entry for entry in term.draws if _sample(scope, entry)]
-        if mode.gradients and _doubly(scope, term):
+        if mode.gradients and isinstance(term.body, LogMeanExp) and term.body.doubly_reparameterized:
             return _doubly_reparameterized(scope, term, mode)
         if mode.gradients and isinstance(term.body, LogMeanExp) and scored:
             return _vimco(scope, scored, lower_term(scope, term.body.body, mode))
@@ -292,7 +292,7 @@ def _score_function(scope: Scope, scored: list[Draw], value: Lowered) -> Lowered
 
 
 def _vimco(scope: Scope, scored: list[Draw], log_weights: Lowered) -> Lowered:
-    """The importance-weighted bound with the score-function gradient of Mnih and Rezende (2016, equation 9).
+    """The importance-weighted bound with the score-function gradient of Mnih and Rezende (2016).
 
     Each particle's baseline is the bound with its own weight replaced by the geometric mean of the others.
     """
@@ -314,20 +314,8 @@ def _surrogate(scope: Scope, scored: list[Draw], signal: Lowered) -> Lowered:
     return surrogate(logs, signal)
 
 
-def _doubly(scope: Scope, term: Expectation) -> bool:
-    """Whether the doubly reparameterized gradient applies: pathwise draws, none given another, each of a formula."""
-    body = term.body
-    names = {entry.name for entry in term.draws}
-    return (
-        isinstance(body, LogMeanExp)
-        and body.doubly_reparameterized
-        and all(entry.estimator == "pathwise" and not names & set(entry.given) for entry in term.draws)
-        and all(isinstance(scope.program.guide_by_name[entry.name].density, Elementary) for entry in term.draws)
-    )
-
-
 def _doubly_reparameterized(scope: Scope, term: Expectation, mode: Mode) -> Lowered:
-    """The bound whose gradient by the guide is that of Tucker et al. (2019), equation 7.
+    """The bound whose gradient by the guide is that of Tucker et al. (2019).
 
     With normalized weights w, the guide's gradient is sum w^2 d log w / dz dz / dphi: q's parameters are held fixed in
     log q, and the cotangent of each draw is multiplied by its weight.

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from dgmppl.ir.analyses import degree
-from dgmppl.ir.densities import Unnormalized
+from dgmppl.ir.densities import Ladder, Unnormalized
 from dgmppl.ir.expressions import Call, Literal
-from dgmppl.ir.kernel import MarkovSampler, Value
+from dgmppl.ir.kernel import MarkovSampler, Value, Var
 from dgmppl.ir.option_calls import bind, spell
 from dgmppl.ir.options import SAMPLERS
 from dgmppl.ir.program import Program, Site
@@ -23,6 +23,7 @@ from dgmppl.lowering.densities.unnormalized import (
     draw_units,
     hidden_units,
     joint_function,
+    marginal,
     state_noise,
     states_of,
 )
@@ -33,6 +34,10 @@ from dgmppl.lowering.scope import Scope, unsupported
 
 # Transitions from the chain's start to a sample, where the site's own sampler does not say.
 SAMPLE_STEPS = 200
+# Transitions at each noise, and the step size at the smallest over its square (Song and Ermon 2019, section 5: 2e-5 / 2
+# at a noise of 0.01), of chains that walk down noises.
+NOISE_STEPS = 100
+NOISE_STEP = 0.1
 # Leapfrog steps of one transition of annealed importance sampling on real support.
 ANNEALED_LEAPFROG = 10
 
@@ -162,7 +167,10 @@ def _draw(density: Unnormalized, scope: Scope, variable: Variable) -> Lowered:
     if not all(scope.bound(one.name) for one in together):
         first = together[0]
         start = scope.assign(f"{first.name}_start", draw_base(scope, first))
-        end = run_chain(scope, first, sample_call(scope.program, first, hidden), start, hidden)
+        if (ladder := _walked(first)) is not None:
+            end = _descend(scope, first, ladder, start, hidden)
+        else:
+            end = run_chain(scope, first, sample_call(scope.program, first, hidden), start, hidden)
         for one, part in zip(together, split(scope.program, first, end).values(), strict=True):
             scope.bind(one.name, scope.assign(one.name, _as_drawn(part, one.typed.dtype)))
     return draw_units(scope, site, variable.name, hidden) if variable.name in hidden else lookup(scope, variable.name)
@@ -193,10 +201,58 @@ def chains_of(program: Program) -> str:
     for site in program.sites:
         hidden = hidden_units(program, site) if isinstance(site.density, Unnormalized) else ()
         if isinstance(site.density, Unnormalized) and site.name not in hidden:
-            call = sample_call(program, site, hidden)
-            given = {name: value for name, value in _settings(call).items() if value is not None}
-            said.append(f"{site.name} is the end of {spell(call, given)}, approximate")
+            said.append(f"{site.name} is the end of {_spelled(program, site, hidden)}, approximate")
     return "".join(f" {text}." for text in said)
+
+
+def _spelled(program: Program, site: Site, hidden: tuple[str, ...]) -> str:
+    """A site's sampler with its settings, and the noises that it walks down."""
+    call, ladder = sample_call(program, site, hidden), _walked(site)
+    if ladder is not None:
+        noises = f"{ladder.levels} noises from {ladder.largest:g} to {ladder.smallest:g}"
+        return f"{spell(call, _at_each(site, ladder))} at each of {noises}"
+    return spell(call, {name: value for name, value in _settings(call).items() if value is not None})
+
+
+# ---- noise by noise -------------------------------------------------------------------------------------------------
+
+
+def _walked(site: Site) -> Ladder | None:
+    """The noises that a chain walks down: Langevin dynamics does where the energy was fitted under several."""
+    density = density_of_energy(site)
+    if isinstance(density.sampler, Call):
+        settings = _settings(density.sampler)
+        plain = density.sampler.function == "langevin" and (settings["noise"], settings["clip"]) == (None, None)
+        return density.ladder if plain else None
+    return density.ladder
+
+
+def _at_each(site: Site, ladder: Ladder) -> Settings:
+    """Transitions at each noise, and the step size at the smallest: what the site's own sampler says of them."""
+    settings = {"steps": NOISE_STEPS, "step_size": float(f"{NOISE_STEP * ladder.smallest**2:.6g}")}
+    own = density_of_energy(site).sampler
+    if isinstance(own, Call):
+        said = [*list(settings)[: len(own.arguments)], *(name for name, _ in own.keywords)]
+        settings |= {name: value for name, value in _settings(own).items() if name in said}
+    return settings
+
+
+def _descend(scope: Scope, site: Site, ladder: Ladder, start: Lowered, hidden: tuple[str, ...]) -> Lowered:
+    """The end of a chain that goes through the noises, from the largest on (Song and Ermon 2019, algorithm 1)."""
+    settings, level = _at_each(site, ladder), scope.fresh(f"{ladder.level}_value")
+
+    def at_level() -> Lowered:
+        scope.bind(ladder.level, Lowered(Var(level), (), True, Dtype.REAL))
+        return marginal(scope, site, hidden)
+
+    function = point_function(scope, "log_p", site, at_level, level)
+    shape = (ladder.levels * settings["steps"], *point_shape(scope.program, site))
+    options = {
+        "step_size": settings["step_size"], "largest": ladder.largest, "smallest": ladder.smallest,
+        "levels": ladder.levels,
+    }  # fmt: skip
+    noise = _noise(scope, site, "chain", "normal", shape)
+    return _end(scope, site, "samplers.annealed_langevin", (function,), start, (noise,), options)
 
 
 # ---- annealing ------------------------------------------------------------------------------------------------------

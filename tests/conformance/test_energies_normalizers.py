@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import integrate
 
 from dgmppl.compiler import Compilation, compile_spec
 from dgmppl.errors import RunError
@@ -136,6 +137,32 @@ def test_a_joint_energy_is_annealed_over_all_of_its_sites(backend: str) -> None:
     log_p = -squares + 0.4 * a * b - 0.7 * (np.cos(b) + np.cos(c)) - 1.5 * math.log(2.0 * math.pi)
     exact = np.logaddexp.reduce(log_p, None) + 3.0 * math.log(grid[1] - grid[0])
     found = log_normalizer(compiled.program, compiled.executable, values, "a")
+    assert abs(found.value - exact) < 3 * found.standard_error
+    assert found.standard_error < 0.05
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("support", ["interval", "simplex"])
+def test_an_energy_on_a_confined_support_is_annealed_to_its_normalizer(backend: str, support: str) -> None:
+    """exp(a x) over U(-1, 3) by quadrature; prod_k x_k^a on the simplex, whose Z is Dirichlet's constant."""
+    inside = support == "interval"
+    energy = "Energy(-a * x, base=Uniform(-1, 3))" if inside else "Energy(-a * sum(log(x)))"
+    data = {"shape": []} if inside else {"shape": [3], "support": "simplex(3)"}
+    compiled = compile_spec(
+        spec(
+            {"x": energy}, data={"x": data}, parameters={"a": "learned(positive)"},
+            objective="contrastive_divergence(steps=1)",
+            evaluate={"log_z": "ais(temperatures=60, chains=512)"},
+        ),
+        backend=backend,
+    )  # fmt: skip
+    a = 1.3
+    exact = (
+        math.log(integrate.quad(lambda x: math.exp(a * x) / 4.0, -1.0, 3.0)[0])
+        if inside
+        else 3 * math.lgamma(a + 1.0) - math.lgamma(3.0 * a + 3.0)
+    )
+    found = log_normalizer(compiled.program, compiled.executable, {"a": np.array(a)}, "x")
     assert abs(found.value - exact) < 3 * found.standard_error
     assert found.standard_error < 0.05
 

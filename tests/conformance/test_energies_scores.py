@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from tests.energies import (
     quadratic,
     spec,
 )
-from tests.support import BACKENDS
+from tests.support import BACKENDS, both
 
 SMOOTHING = 0.4
 
@@ -125,6 +126,93 @@ def test_bounded_data_are_matched_in_unbounded_coordinates(support: str) -> None
     expected = 0.5 * np.square(score + eps / 0.3).sum(1).mean()
     found = compiled.executable.loss("model", {"a": np.array(1.4)}, {"x": data}, noise={"x.smoothing": eps})[0]
     assert found == pytest.approx(expected, rel=1e-9)
+
+
+def laddered(sampler: str = "") -> dict[str, object]:
+    """The energy of N(0, (a + s^2) I), told the noise s: exact at every level where the data are N(0, a I)."""
+    return spec(
+        {"s": "0.1", "x": f"Energy(sum(square(x)) / (2 * (a + s ** 2)){sampler})"},
+        data={"x": {"shape": [2], "support": "real"}},
+        parameters={"a": "learned(positive)"},
+        objective="denoising_score_matching(sigma=2.0, smallest=0.1, levels=5, level=s)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("sampler", "steps", "step_size"),
+    [("", 100, 1e-3), (", sampler=langevin(steps=3, step_size=0.002)", 3, 0.002)],
+    ids=["by default", "as the site says"],
+)
+def test_samples_walk_down_the_noises(sampler: str, steps: int, step_size: float) -> None:
+    """Each step is affine: v' = (1 - h / (a + s^2))^2 v + 2 h, h growing with s^2; the end is known, bias and all."""
+    a, rows, variance = 0.5, 20_000, 1.0
+    for s in 2.0 * 0.05 ** (np.arange(5) / 4):
+        h = step_size * (s / 0.1) ** 2
+        for _ in range(steps):
+            variance = (1.0 - h / (a + s**2)) ** 2 * variance + 2.0 * h
+    one, two = both(laddered(sampler)).values()
+    generator = np.random.default_rng(0)
+    noise = {entry.name: generator.normal(size=(rows, *entry.shape)) for entry in one.module.function("sample").noise}
+    first, second = (
+        compiled.executable.call("sample", {"a": np.array(a)}, {}, noise=noise, rows=rows)["x"]
+        for compiled in (one, two)
+    )
+    np.testing.assert_allclose(first, second, rtol=1e-9, atol=1e-9)
+    assert abs(np.square(first).mean() - variance) < 4 * variance * math.sqrt(2.0 / first.size)
+
+
+def test_a_chain_that_does_not_fit_a_ladder_stays_at_the_models_own_level() -> None:
+    source = compile_spec(laddered(", sampler=mala(steps=3)")).source
+    assert "samplers.mala(" in source
+    assert "annealed_langevin" not in source
+
+
+def stick_broken(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points of a simplex of three, and the logarithm of |d (x_1, x_2) / d u| in closed form."""
+    z = 1.0 / (1.0 + np.exp(-(u - np.log([2.0, 1.0]))))
+    x = np.stack([z[:, 0], z[:, 1] * (1.0 - z[:, 0]), (1.0 - z[:, 0]) * (1.0 - z[:, 1])], 1)
+    return x, np.log(z * (1.0 - z)).sum(1) + np.log1p(-z[:, 0])
+
+
+def between(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points of (-1, 3)^2, and the logarithm of |dx / du|."""
+    s = 1.0 / (1.0 + np.exp(-u))
+    return -1.0 + 4.0 * s, np.log(4.0 * s * (1.0 - s)).sum(1)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("model", "data", "way"),
+    [
+        ("Energy(a * sum(square(x)), base=Uniform(-1, 3))", {"shape": [2]}, between),
+        ("Energy(a * sum(square(x)))", {"shape": [3], "support": "simplex(3)"}, stick_broken),
+    ],
+    ids=["interval", "simplex"],
+)
+def test_scores_on_intervals_and_simplices_are_those_of_free_coordinates(
+    backend: str, model: str, data: dict[str, object], way: Callable[..., tuple[np.ndarray, np.ndarray]]
+) -> None:
+    """d/du [log p~(x(u)) + log |dx/du|] by central differences, against the loss of denoising score matching."""
+    generator = np.random.default_rng(1)
+    compiled = compile_spec(
+        spec({"x": model}, data={"x": data}, parameters={"a": "learned(positive())"},
+             objective="denoising_score_matching(sigma=0.3)"),
+        backend=backend,
+    )  # fmt: skip
+    u, eps = generator.normal(size=(30, 2)), generator.normal(size=(30, 2))
+
+    def log_p(point: np.ndarray) -> np.ndarray:
+        x, log_slope = way(point)
+        return -1.4 * np.square(x).sum(1) + log_slope
+
+    step, noisy = 1e-5, u + 0.3 * eps
+    score = np.stack(
+        [(log_p(noisy + step * unit) - log_p(noisy - step * unit)) / (2.0 * step) for unit in np.eye(2)], 1
+    )
+    expected = 0.5 * np.square(score + eps / 0.3).sum(1).mean()
+    values = {"a": np.array(1.4)}
+    found = compiled.executable.loss("model", values, {"x": way(u)[0]}, noise={"x.smoothing": eps})[0]
+    assert found == pytest.approx(expected, rel=1e-8)
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])

@@ -1,6 +1,6 @@
 """Factorizations over an event's elements: log p(x) = sum_i log p(x_i | x_<i).
 
-A causal network's i-th output reads x_<i alone, so scoring is one pass of the network (Germain et al. 2015, eq. 5) and
+A causal network's i-th output reads x_<i alone, so scoring is one pass of the network (Germain et al. 2015) and
 the conditional's log-density at all elements. Drawing visits the elements in the network's order and never computes the
 prefix again: the network keeps what it needs in a cache.
 """

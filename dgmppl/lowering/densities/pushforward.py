@@ -1,7 +1,7 @@
 """Images of random variables under bijections: log p(x) = log p_z(f^-1(x)) + log |det d f^-1 / dx|.
 
 A draw keeps its preimage, so that a density at the drawn value runs no inverse: for an inverse autoregressive flow that
-inverse is one pass per element (Kingma et al. 2016, section 3.2).
+inverse is one pass per element (Kingma et al. 2016, section 3).
 """
 
 from __future__ import annotations

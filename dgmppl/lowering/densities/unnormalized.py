@@ -12,14 +12,14 @@ from dataclasses import replace
 
 from dgmppl.ir.analyses import degree
 from dgmppl.ir.densities import Elementary, Unnormalized
-from dgmppl.ir.expressions import Literal
+from dgmppl.ir.expressions import Call, Literal
 from dgmppl.ir.kernel import Define, DensityValue, Draw, Gradient, Number, Return, Value, Var
 from dgmppl.ir.program import Program, Role, Site
 from dgmppl.ir.types import Dtype
 from dgmppl.lowering.calls import as_real
 from dgmppl.lowering.densities.forms import Variable, log_density
 from dgmppl.lowering.expressions import lookup, lower_expression
-from dgmppl.lowering.layout import Lowered, combine, negative, number, op, reduce_event
+from dgmppl.lowering.layout import Lowered, combine, negative, number, op, reduce_event, total
 from dgmppl.lowering.scope import Frame, Scope, unsupported
 from dgmppl.lowering.summation import bind_states
 from dgmppl.objectives.rules.partition_function import RULE as PARTITION_FUNCTION
@@ -33,10 +33,9 @@ def log_unnormalized(scope: Scope, density: Unnormalized) -> Lowered:
     value = negative(function) if density.link is None else _LINKS[density.link](function)
     if density.base is None:
         return value
-    for name in density.names:
-        site = scope.program.by_name[name]
-        value = combine("add", value, log_density(density.base, scope, Variable.of(site), lookup(scope, name)))
-    return value
+    sites = [scope.program.by_name[name] for name in density.names]
+    bases = [log_density(density.base, scope, Variable.of(site), lookup(scope, site.name)) for site in sites]
+    return total([*bases, value])
 
 
 def called(function: str, value: Lowered) -> Lowered:
@@ -171,7 +170,7 @@ def hidden_units(program: Program, site: Site) -> tuple[str, ...]:
 def marginal(scope: Scope, site: Site, hidden: tuple[str, ...]) -> Lowered:
     """log of the sum of p~ over hidden units, given the other values that are bound: minus the free energy.
 
-    log p~(v, 0) + sum_j log sum_k exp(k b_j(v)), b_j the derivative of log p~ by the unit j (Hinton 2002, eq. 9).
+    log p~(v, 0) + sum_j log sum_k exp(k b_j(v)), b_j the derivative of log p~ by the unit j (Hinton 2002).
     """
     with scope.branch():
         _bind_empty(scope, hidden)
@@ -258,8 +257,11 @@ def base_of(density: Unnormalized, site: Site) -> Elementary | None:
         return density.base
     if density.base is None and site.typed.support.discrete:
         return None
-    if density.base is None and site.typed.support.kind in _STANDARD:
-        return _STANDARD[site.typed.support.kind]
+    support = site.typed.support
+    if density.base is None and support.kind in _STANDARD:
+        return _STANDARD[support.kind]
+    if density.base is None and support.kind == "simplex" and support.size is not None:
+        return Elementary("Dirichlet", (("concentration", Call("ones", (Literal(support.size),))),))
     raise unsupported(f"a chain of {site.name!r} on the support {site.typed.support}", site.span)
 
 
