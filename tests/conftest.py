@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from functools import partial
 
 import jax
 import pytest
@@ -10,6 +15,32 @@ import pytest
 from dgmppl.ir.emission.networks import PRINTERS
 from dgmppl.ir.networks import NETWORKS
 from dgmppl.ir.networks.registered import OWN
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """XLA compiles a program once: workers and commands find what another process of this run has compiled.
+
+    The folder is new and goes with the run, so that no run depends on the one before. A compiled program's key has its
+    text and every option in it, so that a test which compiles anew because the text differs still does.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        # A worker, or a folder that outlasts the run.
+        return
+    folder = tempfile.mkdtemp(prefix="dgmppl-compiled-")
+    settings = {
+        "jax_compilation_cache_dir": folder,
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in settings.items():
+        os.environ[name.upper()] = str(value)
+        jax.config.update(name, value)
+    config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays for good: the garbage collector need not go through it again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """Annealed importance sampling: chains from a normalized density to an unnormalized one, each in one compiled loop.
 
 Forward, from draws of the base, E[exp(log_weights)] = Z; reverse, from exact draws of the density, E[exp(-log_weights)]
-= 1 / Z (Neal 2001, eq. 11 to 14). Like chains at one temperature these are functions of their noise, without gradient.
+= 1 / Z (Neal 2001, section 2). Like chains at one temperature these are functions of their noise, without gradient.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def hmc(
     leapfrog: int,
     reverse: bool,
 ) -> tuple[Array, Array]:
-    """Annealed importance sampling along base^(1 - beta) p^beta with HMC (Neal 2001, eq. 11 to 14).
+    """Annealed importance sampling along base^(1 - beta) p^beta with HMC (Neal 2001, section 2).
 
     Forward, from draws of the base, E[exp(log_weights)] = Z. Reverse, from exact draws of p, E[exp(-log_weights)] =
     1 / Z.

@@ -16,7 +16,7 @@ from jax import Array, lax
 
 
 class MaskedLinear(eqx.Module):  # type: ignore[misc]
-    """(W * M) x + b with M_jk = [degree of input k <= degree of output j] (Germain et al. 2015, equation 13).
+    """(W * M) x + b with M_jk = [degree of input k <= degree of output j] (Germain et al. 2015, section 4).
 
     Degrees spread over a range evenly, unit k of n has degree first + floor(k (stop - first) / n): units are sorted by
     degree, and those of one degree lie next to each other. Context is the first of the inputs and is never masked.

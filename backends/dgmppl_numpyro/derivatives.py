@@ -25,7 +25,7 @@ def gradient(function: Scalar, x: Array, rank: int) -> Array:
 
 
 def directional(function: Scalar, x: Array, v: Array, rank: int) -> tuple[Array, Array]:
-    """v . grad f and v^T Hessian v, one number per event (Song et al. 2020, Sliced score matching, eq. 7).
+    """v . grad f and v^T Hessian v, one number per event (Song et al. 2020, Sliced score matching).
 
     v may have further axes on the left: several directions at each point.
     """

@@ -140,7 +140,7 @@ def flow(
         method: as in `Solver`.
         steps: as in `Solver`.
         trace: `exact`, one product with the Jacobian per element of the event, or `hutchinson`, one product with the
-            probe: then the log-determinant is an unbiased estimate (Grathwohl et al. 2019, eq. 7).
+            probe: then the log-determinant is an unbiased estimate (Grathwohl et al. 2019, section 3.1).
         probe: noise [.., *event] with mean 0 and covariance 1; without it, every trace is exact.
         event: how many axes an event has.
         adjoint: as in `Solver`.

@@ -1,37 +1,40 @@
 """Parts of emitted causal networks: output i reads only the elements visited before the i-th.
 
-`forward` maps all elements at once; `units` and `fill` go element by element and compute every unit once, when the
-last element that it sees has come. Positions are counted in the order in which elements are visited.
+`forward` maps all elements at once; `units` and `fill` go element by element: a value that has come is added to the
+sums of the units behind it, and every unit is computed once, when the last element that it sees has come. Positions are
+counted in the order in which elements are visited.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
-class Known:
-    """A layer half filled.
+class Sums(NamedTuple):
+    """A layer some of whose inputs have come.
 
     Attributes:
-        known: the context, and the inputs that have come so far [.., context + some].
-        inputs, outputs: how many of them have each degree.
-        weights, biases: of the outputs of each degree, [outputs, context + in] and [outputs].
+        sums: b, and what the context and the inputs that have come add to it [.., out], at least in float32.
+        none: the outputs of a degree that has none [.., 0], in the layer's precision.
+        columns: of W, the inputs of each degree [inputs, out].
+        inputs: how many there are of each degree.
+        firsts: the first output of each degree, and behind them how many outputs there are.
     """
 
-    known: Tensor
+    sums: Tensor
+    none: Tensor
+    columns: tuple[Tensor, ...]
     inputs: list[int]
-    outputs: list[int]
-    weights: tuple[Tensor, ...]
-    biases: tuple[Tensor, ...]
+    firsts: list[int]
 
 
 class MaskedLinear(nn.Linear):  # type: ignore[misc]
-    """(W * M) x + b with M_jk = [degree of input k <= degree of output j] (Germain et al. 2015, equation 13).
+    """(W * M) x + b with M_jk = [degree of input k <= degree of output j] (Germain et al. 2015, section 4).
 
     Degrees spread over a range evenly, unit k of n has degree first + floor(k (stop - first) / n): units are sorted by
     degree, and those of one degree lie next to each other. Context is the first of the inputs and is never masked.
@@ -70,26 +73,33 @@ class MaskedLinear(nn.Linear):  # type: ignore[misc]
         """W * M."""
         return self.weight * self.mask.to(self.weight.dtype)
 
-    def room(self, batch: tuple[int, ...], context: Tensor | None = None) -> Known:
+    def room(self, batch: tuple[int, ...], context: Tensor | None = None) -> Sums:
         """What is known at first, the context; `fill` adds to it."""
-        known = self.weight.new_zeros((*batch, 0)) if context is None else context.expand(*batch, context.shape[-1])
+        known = self.bias if context is None else F.linear(context, self.weight[:, : self.context], self.bias)
+        sums = known.to(torch.promote_types(known.dtype, torch.float32)).expand(*batch, self.out_features)
         inputs = per_degree(self.in_features - self.context, self.seen)
-        outputs = per_degree(self.out_features, self.degrees)
-        return Known(known, inputs, outputs, self.weight.split(outputs), self.bias.split(outputs))
+        # The weights of one input lie next to each other here: they are added to all sums at once.
+        columns = self.weight[:, self.context :].t().contiguous().split(inputs)
+        firsts = list(accumulate(per_degree(self.out_features, self.degrees), initial=0))
+        return Sums(sums, sums[..., :0].to(known.dtype), columns, inputs, firsts)
 
-    def units(self, x: Known, i: int) -> Tensor:
+    def units(self, x: Sums, i: int) -> Tensor:
         """The outputs of degree i from the inputs up to degree i: [.., as many as there are]."""
         place = i - self.degrees[0]
-        if not 0 <= place < len(x.outputs) or not x.outputs[place]:
-            return x.known[..., :0]
-        return F.linear(x.known, x.weights[place].narrow(1, 0, x.known.shape[-1]), x.biases[place])
+        if not 0 <= place < len(x.firsts) - 1 or x.firsts[place] == x.firsts[place + 1]:
+            return x.none
+        found = x.sums[..., x.firsts[place] : x.firsts[place + 1]]
+        return found if found.dtype is x.none.dtype else found.to(x.none.dtype)
 
-    def fill(self, x: Known, values: Tensor, i: int) -> Known:
-        """The inputs below degree i, and behind them those of degree i."""
+    def fill(self, x: Sums, values: Tensor, i: int) -> Sums:
+        """Adds the inputs of degree i to all sums: those of lower degrees have been read and are not read again."""
         place = i - self.seen[0]
         if not 0 <= place < len(x.inputs) or not x.inputs[place]:
             return x
-        return Known(torch.cat([x.known, values], -1), x.inputs, x.outputs, x.weights, x.biases)
+        column = x.columns[place]
+        # For one input an outer product, in half of the matrix product's time.
+        sums = torch.addcmul(x.sums, values, column) if x.inputs[place] == 1 else x.sums + values @ column
+        return Sums(sums, *x[1:])
 
 
 class Order(nn.Module):  # type: ignore[misc]

@@ -48,7 +48,8 @@ _LOG_2 = math.log(2.0)
 
 def normal(x: Tensor, loc: Real, scale: Real) -> Tensor:
     """log N(x; loc, scale^2)."""
-    if isinstance(loc, float) and isinstance(scale, float):  # a chain takes it at every step: one operation
+    # A chain takes it at every step: with numbers it is one operation.
+    if isinstance(loc, float) and isinstance(scale, float) and x.is_floating_point():
         centred, constant = x - loc if loc else x, x.new_full((), -math.log(scale) - 0.5 * _LOG_2PI)
         return torch.addcmul(constant, centred, centred, value=-0.5 / scale**2)
     return -0.5 * ((x - loc) / scale) ** 2 - log(scale) - 0.5 * _LOG_2PI

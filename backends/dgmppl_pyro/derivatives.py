@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.func import grad, jvp, vmap
 
 Scalar = Callable[[Tensor], Tensor]
 
@@ -31,12 +30,12 @@ def gradient(function: Scalar, x: Tensor, rank: int) -> Tensor:
 
 
 def directional(function: Scalar, x: Tensor, v: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """v . grad f and v^T Hessian v, one number per event (Song et al. 2020, Sliced score matching, eq. 7).
+    """v . grad f and v^T Hessian v, one number per event (Song et al. 2020, Sliced score matching).
 
     v may have further axes on the left: several directions at each point.
     """
     x = x.expand(v.shape).contiguous()
-    first, second = jvp(grad(lambda point: function(point).sum()), (x,), (v,))
+    first, second = torch.func.jvp(torch.func.grad(lambda point: function(point).sum()), (x,), (v,))
     if rank == 0:
         return v * first, v * second
     axes = tuple(range(-rank, 0))
@@ -51,4 +50,4 @@ def laplacian(function: Scalar, x: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     def along(direction: Tensor) -> Tensor:
         return directional(function, x, direction.expand(x.shape), rank)[1]
 
-    return gradient(function, x, rank), vmap(along)(basis).sum(0)
+    return gradient(function, x, rank), torch.func.vmap(along)(basis).sum(0)

@@ -154,7 +154,7 @@ def leave_one_out(x: Tensor) -> Tensor:
 def vimco(x: Tensor) -> Tensor:
     """log (1/K) sum_j exp(y_j) with y_k = mean_{j != k} x_j and y_j = x_j elsewhere, one for each k; K >= 2.
 
-    The baselines of Mnih and Rezende (2016), equation 7: x are log-weights over the leftmost axis.
+    The baselines of Mnih and Rezende (2016): x are log-weights over the leftmost axis.
     """
     count = x.shape[0]
     others = (x.sum(0) - x) / (count - 1)

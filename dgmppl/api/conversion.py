@@ -13,7 +13,7 @@ from typing import Any
 from dgmppl.api.fitted import Fit
 from dgmppl.api.settings import FitOptions
 from dgmppl.api.storage import load
-from dgmppl.errors import RunError
+from dgmppl.errors import ArgumentError, RunError
 from dgmppl.runs import checkpoints
 from dgmppl.runs.checkpoints import Checkpoint
 from dgmppl.runs.folder import RunFolder, write_whole
@@ -39,7 +39,7 @@ def convert(run: Path, backend: str, out: Path | None = None, *, trust_code: boo
     folder = RunFolder(run)
     facts = folder.read_json(folder.receipt)
     if facts.get("backend") == backend:
-        raise RunError(f"{run} is a run of {backend} already")
+        raise ArgumentError(f"{run} is a run of {backend} already")
     target = RunFolder(out or run.with_name(f"{run.name}-{backend}"))
     if target.path.exists() and (not target.path.is_dir() or any(target.path.iterdir())):
         raise RunError(f"{target.path} exists; choose another folder with --out")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 from dgmppl.objectives.algebra import Conjugate, Penalty, walk
 from dgmppl.objectives.derivation import Direction
 from dgmppl.objectives.divergences import DIVERGENCES
+from dgmppl.results.evaluation import standard_error
 
 if TYPE_CHECKING:
     from dgmppl.api.fitted import Fit
@@ -35,8 +35,8 @@ def divergences(fit: Fit, batch: Batch, *, held_out: bool) -> list[dict[str, Any
     """The critics' duals on rows and fresh samples, averaged over disjoint batches, with their standard errors.
 
     For a critic that is fixed before the rows are seen, E_p[T] - E_q[f*(T)] is at most the f-divergence (Nguyen,
-    Wainwright and Jordan 2010, eq. 8), so its estimate is a lower bound on average. On rows of the training the critic
-    has seen them and may exceed it; and no bound is known of a critic that is 1-Lipschitz but approximately.
+    Wainwright and Jordan 2010, lemma 1), so its estimate is a lower bound on average. On rows of the training the
+    critic has seen them and may exceed it; and no bound is known of a critic that is 1-Lipschitz but approximately.
 
     Args:
         fit: at its parameters: moving averages where there are any, of model and critics alike.
@@ -67,7 +67,7 @@ def _estimate(fit: Fit, batch: Batch, dual: _Dual, held_out: bool) -> dict[str, 
         report = fit.queries.executable.loss(dual.player, fit.parameters, part.arrays, seed=number)[2]
         values.append(report["divergence"])
     status, why = _meaning(dual, held_out)
-    error = float(np.std(values, ddof=1) / math.sqrt(count)) if count > 1 else None
+    error = standard_error(values) if count > 1 else None
     return {
         "metric": "divergence", "critic": dual.player, "of": dual.symbol, "status": status,
         "value": float(np.mean(values)), "standard_error": error, "unit": _unit(dual.divergence),

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from dgmppl.api.chains import EXPLODED
 from dgmppl.api.inputs import row_wise
 from dgmppl.backend import Executable, Trainer
 from dgmppl.compiler import Compilation
@@ -38,7 +39,6 @@ Arrays: TypeAlias = dict[str, NDArray[Any]]
 
 _SHOWN = 3
 _FIX = "fix: a smaller learning rate, `train: {clip_norm: 1.0}`, or a floor under a learned scale"
-_CHAIN_FIX = "take a smaller step_size, or a sampler that refuses such moves (mala, hmc)"
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class Replay:
         if factor.what.startswith(ASSERTION):
             return f"the {factor.what} does not hold"
         if factor.what == CHAIN:
-            return f"the {CHAIN} exploded: it is not finite, or a million times as far out as it began; {_CHAIN_FIX}"
+            return EXPLODED
         said = f"the {factor.what} is not finite"
         if not factor.per_row or value.ndim == 0 or value.shape[-1] != len(self.numbers):
             return said

@@ -14,7 +14,7 @@ from dgmppl.api.given import found_in
 from dgmppl.data.contents import FileError, Table
 from dgmppl.data.files import read_files
 from dgmppl.data.sources import split_argument
-from dgmppl.errors import RunError
+from dgmppl.errors import ArgumentError, RunError
 from dgmppl.results.tables import columns, to_text
 
 Array: TypeAlias = NDArray[Any]
@@ -66,7 +66,7 @@ def _write(path: Path, ending: str, fit: Fit, drawn: dict[str, Array]) -> None:
         _write_parquet(path, table)
     else:
         known = ".npz, .csv, .tsv, .parquet, .png, .svg, or .npy for a single variable"
-        raise RunError(f"{path.name}: samples are written as {known}")
+        raise ArgumentError(f"{path.name}: samples are written as {known}")
 
 
 def _write_parquet(path: Path, table: dict[str, Array]) -> None:
@@ -109,19 +109,19 @@ def _named(fit: Fit, name: str, argument: str) -> Any:
             return chosen.get(name, next(iter(entries.values())))
     elif key in entries:
         return entries[key]
-    raise RunError(f"{path} holds {', '.join(map(str, entries))}, none of which is {key or name!r}")
+    raise ArgumentError(f"{path} holds {', '.join(map(str, entries))}, none of which is {key or name!r}")
 
 
 def _read(path: Path) -> dict[Any, Array]:
     try:
         content = read_files(path)
     except FileError as error:
-        raise RunError(f"{path} {error.message}" + (f"; {error.fix}" if error.fix else "")) from error
+        raise ArgumentError(f"{path} {error.message}" + (f"; {error.fix}" if error.fix else "")) from error
     return dict(content.columns if isinstance(content, Table) else content.arrays)
 
 
 def _only(fit: Fit) -> str:
     names = [site.name for site in fit.program.compiled.program.observed]
     if len(names) != 1:
-        raise RunError(f"say which variable the file holds: NAME=FILE with one of {', '.join(names)}")
+        raise ArgumentError(f"say which variable the file holds: NAME=FILE with one of {', '.join(names)}")
     return names[0]

@@ -18,7 +18,7 @@ from dgmppl.api.inputs import Batch, of_part, of_values, row_wise
 from dgmppl.api.program import CompiledProgram
 from dgmppl.api.queries import Queries
 from dgmppl.backend import Device, Draws
-from dgmppl.errors import RunError
+from dgmppl.errors import ArgumentError, RunError
 from dgmppl.ir.program import Program, Role
 from dgmppl.results.evaluation import Score, log_mean_exp, over_draws
 
@@ -233,6 +233,7 @@ class Fit:
         read = () if sampler is None else sampler.columns
         needed += [column for column, _ in read if column not in needed]
         if not needed:
+            self._refuse_unknown(given)
             return {}
         own: dict[str, Array] = {}
         if given is not None:
@@ -247,6 +248,12 @@ class Fit:
                 if name in rows
             }
         return own
+
+    def _refuse_unknown(self, given: Any) -> None:
+        """Names for a draw that reads nothing: columns of the data may come along, others are a mistake."""
+        for name in given if isinstance(given, Mapping) else ():
+            if name.removesuffix(".observed") not in self._typed.columns:
+                raise ArgumentError(f"{name!r} cannot be given: {self._typed.name} is conditioned on nothing")
 
     def posterior(self, x: Any = None, draws: int = 100, seed: int = 0) -> dict[str, Array]:
         """What is known of the unknowns given data.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dgmppl.api.diagnosis import Diagnosis
 from dgmppl.api.inputs import Batch, of_part, row_wise
 from dgmppl.api.queries import Queries
+from dgmppl.api.reach import beyond_splines
 from dgmppl.api.settings import FitOptions, engine_of, timed, total_steps
 from dgmppl.backend import Draws, Trainer
 from dgmppl.compiler import Compilation
@@ -134,7 +135,8 @@ def _train(compiled: Compilation, data: DataSet, options: FitOptions, keeper: Ke
             Diagnosis(compiled, arrays, batch.numbers),
         )  # fmt: skip
         history = train(trainer, batches, plan)
-    return Outcome(history.parameters, None, history.records, trainer.step, time.perf_counter() - started)
+    seconds, notes = time.perf_counter() - started, tuple(beyond_splines(program, batch.arrays))
+    return Outcome(history.parameters, None, history.records, trainer.step, seconds, notes)
 
 
 def _start_values(compiled: Compilation, batch: Batch, settings: Train) -> dict[str, Array]:

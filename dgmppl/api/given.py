@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -92,20 +93,26 @@ def _of_mapping(program: Program, declarations: Declarations, given: Mapping[str
 def found_in(program: Program, declarations: Declarations, entries: Mapping[str, Any]) -> dict[str, Any]:
     """The variables among the columns of a table or the arrays of an archive.
 
-    A variable is the entry that it selects (`column: income`, `key: images`), the entry of its own name, or the columns
-    that it was made of, side by side. What the spec computes from other variables is computed here too.
+    A variable is the entry that it selects (`column: income`, `key: images`), the entry of its own name, the columns
+    that it was made of, side by side, or its elements, `x.0`, `x.1`, ..., as samples are written to a table. What the
+    spec computes from other variables is left to the reader of these.
     """
     found: dict[str, Any] = {}
     for declaration in declarations:
         if declaration.kind == "expression":
             continue
         sources = _sources(program, declaration)
+        shape = program.columns[declaration.name].raw_shape
+        elements = [f"{declaration.name}.{place}" for place in range(math.prod(shape))] if shape else []
         if len(sources) == 1 and sources[0] in entries:
             found[declaration.name] = entries[sources[0]]
         elif declaration.name in entries:
             found[declaration.name] = entries[declaration.name]
         elif len(sources) > 1 and all(name in entries for name in sources):
             found[declaration.name] = np.stack([np.asarray(entries[name]) for name in sources], axis=-1)
+        elif elements and all(name in entries for name in elements):
+            side_by_side = np.stack([np.asarray(entries[name]) for name in elements], axis=-1)
+            found[declaration.name] = side_by_side.reshape(-1, *shape)
     return found
 
 

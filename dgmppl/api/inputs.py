@@ -20,6 +20,7 @@ from dgmppl.data.contents import FileError
 from dgmppl.data.encoding import ValuesError, encode, numbers, position_text
 from dgmppl.data.frames import array_of
 from dgmppl.data.load import Deferred
+from dgmppl.data.mapped import pieces
 from dgmppl.data.rowwise import RowwiseError, evaluate
 from dgmppl.data.values import Values, first
 from dgmppl.errors import InternalError, RunError
@@ -87,8 +88,8 @@ def _narrow(array: Array) -> Array:
     """Integers beyond 32 bits as real numbers: an accelerator's library would wrap them around without a word."""
     if array.dtype.kind not in "iu" or not array.size:
         return array
-    wide = int(array.max()) > _INT32.max or int(array.min()) < _INT32.min
-    return array.astype(np.float64) if wide else array
+    wide = any(int(part.max()) > _INT32.max or int(part.min()) < _INT32.min for part in pieces(array))
+    return np.asarray(array, dtype=np.float64) if wide else array
 
 
 def of_values(

@@ -39,8 +39,9 @@ def fit(program: CompiledProgram, options: FitOptions, out: Path | None) -> Fit:
     """
     if options.resume and out is None:
         raise RunError("resume needs the run's folder: fit(..., out=RUN, resume=True)")
-    # What cannot be lowered, lacks its backend or lacks its data is refused before a folder is made.
-    program.compiled.executable  # noqa: B018
+    # What cannot be lowered, lacks its backend, device or data is refused before a folder is made; and threads are
+    # those asked for before anything else of the backend's library starts.
+    program.compiled.executable.on(options.on(options.train(program.compiled.program)))
     data = program.load_data()
     folder = None if out is None else RunFolder(out)
     _require_other(program, folder)

@@ -10,7 +10,7 @@ import numpy as np
 
 from dgmppl.backend import Array, Device
 from dgmppl.data import Batches
-from dgmppl.errors import RunError
+from dgmppl.errors import ArgumentError, RunError
 from dgmppl.ir.expressions import Call, Literal
 from dgmppl.ir.options import ENGINES
 from dgmppl.ir.program import Program
@@ -54,9 +54,9 @@ class FitOptions:
     def __post_init__(self) -> None:
         _require_known(self.device, self.precision, self.threads)
         if self.steps is not None and self.steps < 1:
-            raise RunError(f"a fit takes at least one step, not {self.steps}")
+            raise ArgumentError(f"a fit takes at least one step, not {self.steps}")
         if self.data_bytes is not None and self.data_bytes < 0:
-            raise RunError(f"training rows cannot take {self.data_bytes} bytes")
+            raise ArgumentError(f"training rows cannot take {self.data_bytes} bytes")
 
     def train(self, program: Program) -> Train:
         """The spec's training settings with these in their place."""
@@ -82,9 +82,9 @@ def _require_known(device: str, precision: str | None, threads: int | None) -> N
     """Refuse a device, a precision or a number of threads that cannot be."""
     for value, known in ((device, DEVICES), (precision or "float32", PRECISIONS)):
         if value not in known:
-            raise RunError(f"{value!r} is none of {', '.join(known)}")
+            raise ArgumentError(f"{value!r} is none of {', '.join(known)}")
     if threads is not None and threads < 1:
-        raise RunError(f"computing takes at least one thread, not {threads}")
+        raise ArgumentError(f"computing takes at least one thread, not {threads}")
 
 
 def answering(fit: Fit, device: str, precision: str | None, threads: int | None) -> Fit:

@@ -137,6 +137,22 @@ class DiffusionChain(Located):
 
 
 @dataclass(frozen=True, slots=True)
+class Ladder:
+    """Noises that an energy was fitted under, from the largest to the smallest, evenly spaced in their logarithm.
+
+    Attributes:
+        largest, smallest: standard deviations.
+        levels: how many, at least two.
+        level: the site of the model by which the energy is told the noise.
+    """
+
+    largest: float
+    smallest: float
+    levels: int
+    level: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unnormalized(Located):
     """p(x) proportional to base(x) exp(-energy(x)); or, with a link, to base(x) link(f(x)).
 
@@ -146,6 +162,8 @@ class Unnormalized(Located):
         base: a normalized density that is tilted, or None for Lebesgue or counting measure.
         link: None for exp(-E), else the positive function of `Positive(f, link=)`.
         sampler: the sampler's call with its settings.
+        supports: of its names, as declared.
+        ladder: the noises that chains walk down; None where the density is one.
     """
 
     energy: Expression
@@ -154,6 +172,7 @@ class Unnormalized(Located):
     link: str | None = None
     sampler: Expression | None = None
     supports: tuple[tuple[str, Support], ...] = ()
+    ladder: Ladder | None = None
 
 
 @dataclass(frozen=True, slots=True)

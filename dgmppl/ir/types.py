@@ -47,6 +47,12 @@ class Support:
         return self.kind in {"binary", "count", "integer"}
 
     @property
+    def confined(self) -> bool:
+        """Whether it is bounded on every side: what is continuous on its closure has a finite integral."""
+        inside = self.kind == "interval" and self.low is not None and self.high is not None
+        return inside or self.kind in {"unit", "simplex", "circular"} or self.states is not None
+
+    @property
     def states(self) -> int | None:
         """How many values one element can take, where that is finite."""
         return {"binary": 2, "integer": self.size}.get(self.kind)

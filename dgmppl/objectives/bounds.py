@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dgmppl.ir.densities import Elementary
 from dgmppl.ir.expressions import Expression
 from dgmppl.objectives.algebra import (
     KL,
@@ -73,12 +74,22 @@ def likelihood(state: State, options: BoundOptions) -> Term:
     needed = _needed(state, body, latents)
     terms = total(factor.term for factor in body)
     if options.importance:
-        pathwise = all(draw.estimator == "pathwise" for draw in draws)
-        terms = LogMeanExp(options.particles or 1, terms, pathwise)
+        terms = LogMeanExp(options.particles or 1, terms, doubly_reparameterized(state, draws))
     kept = tuple(draw for draw, name in zip(draws, latents, strict=True) if name in needed)
     count = 1 if options.importance else options.particles or _particles(kept)
     inside = Expectation(kept, terms, count) if kept else terms
     return total([inside, *outside, *missing])
+
+
+def doubly_reparameterized(state: State, draws: tuple[Draw, ...]) -> bool:
+    """Whether the guide's gradient is Tucker et al.'s (2019): pathwise draws, none given another, each of a formula."""
+    names, guides = {draw.name for draw in draws}, state.structure.program.guide_by_name
+    return all(
+        draw.estimator == "pathwise"
+        and not names & set(draw.given)
+        and isinstance(guides[draw.name].density, Elementary)
+        for draw in draws
+    )
 
 
 def unnormalized(state: State) -> tuple[str, ...]:

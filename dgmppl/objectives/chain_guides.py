@@ -1,7 +1,7 @@
 """A guide for a latent chain, `auto(markov)`: q(z | x) = prod_t q(z_t | z_{t-1}, h_t).
 
 h_t summarizes the data from t on by a recurrent network that runs backwards, which is what the true posterior of a
-Markov chain depends on besides z_{t-1} (Krishnan, Shalit and Sontag 2017, eq. 5).
+Markov chain depends on besides z_{t-1} (Krishnan, Shalit and Sontag 2017).
 """
 
 from __future__ import annotations

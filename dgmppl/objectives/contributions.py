@@ -71,7 +71,7 @@ def players(contributions: Iterable[Contribution], order: tuple[str, ...]) -> tu
         found.append(Player(part.player, tuple(name for name in order if name in owns), part.terms, part.every))
     # Where all that a player would move is frozen, it does not move.
     found = [player for player in found if player.owns] or found
-    return tuple(sorted(found, key=lambda player: _MOVES.index(player.name.split(".")[0])))
+    return tuple(sorted(found, key=lambda player: _MOVES.index(player.name.partition("_")[0])))
 
 
 # The order in which players move: whatever estimates a quantity moves before who uses the estimate; what makes the

@@ -1,9 +1,9 @@
 """Divergences between distributions: one definition each, used as objective and as metric.
 
 An f-divergence is D_f(p || q) = E_q[f(p/q)], f convex, f(1) = 0. With the convex conjugate f*(t) = sup_u (t u - f(u)),
-D_f(p || q) = sup_T E_p[T] - E_q[f*(T)], attained at T = f'(p/q) (Nguyen, Wainwright and Jordan 2010, eq. 8; Nowozin,
-Cseke and Tomioka 2016, table 1). A critic's raw output v is mapped into the domain of f* by an output activation g with
-T = g(v); `activation` is g.
+D_f(p || q) = sup_T E_p[T] - E_q[f*(T)], attained at T = f'(p/q) (Nguyen, Wainwright and Jordan 2010, lemma 1;
+Nowozin, Cseke and Tomioka 2016, tables 1 and 2). A critic's raw output v is mapped into the domain of f* by an output
+activation g with T = g(v); `activation` is g.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class FDivergence:
     domain: tuple[float, float]
     variants: tuple[str, ...] = ("saturating",)
     limit: str = ""
-    reference: str = "Nowozin, Cseke and Tomioka 2016, table 1"
+    reference: str = "Nowozin, Cseke and Tomioka 2016, tables 1 and 2"
     lipschitz: bool = False
 
     @property
@@ -158,7 +158,7 @@ ALPHA = 0.5
 def alpha_divergence(alpha: float) -> FDivergence:
     """The alpha-divergence, f(u) = (u^alpha - alpha u + alpha - 1) / (alpha (alpha - 1)), alpha > 0, alpha != 1.
 
-    Its limits at alpha -> 1 and alpha -> 0 are the forward and the reverse KL divergence (Amari 2009, eq. 21). The
+    Its limits at alpha -> 1 and alpha -> 0 are the forward and the reverse KL divergence (Amari 2009). The
     domain of f* ends where 1 + (alpha - 1) t = 0: above for alpha < 1; above one f* is constant below it.
     """
     if alpha <= 0 or alpha == 1:
@@ -175,7 +175,7 @@ def alpha_divergence(alpha: float) -> FDivergence:
         lambda t: (np.maximum(1.0 + beta * t, 0.0) ** (alpha / beta) - 1.0) / alpha,
         lambda u: (u**beta - 1.0) / beta, activation, (-np.inf, np.inf if beta > 0 else 1.0 / -beta),
         limit=f"α = {alpha:g}: between the mode-seeking limit at 0 and the covering one at 1 and above",
-        reference="Amari 2009, eq. 21; Nowozin, Cseke and Tomioka 2016, table 5",
+        reference="Amari 2009; Nowozin, Cseke and Tomioka 2016, supplement",
     )  # fmt: skip
 
 
@@ -185,17 +185,17 @@ METRICS: Mapping[str, MetricDivergence] = {
         MetricDivergence(
             "wasserstein", "W₁(p, q)", "sup over 1-Lipschitz T of E_p[T] − E_q[T]", critic=True, lipschitz=True,
             limit="the critic is 1-Lipschitz only as far as its penalty holds",
-            reference="Arjovsky, Chintala and Bottou 2017, eq. 2; Gulrajani et al. 2017, eq. 3",
+            reference="Arjovsky, Chintala and Bottou 2017, eq. 2",
         ),
         MetricDivergence(
             "least_squares", "½ Δ(p, q)", "E_p[1 − 2 (T − 1)²] − E_q[2 T²]", critic=True,
             variants=("non_saturating",), limit="Δ = ∫ (p − q)² / (p + q), Pearson's divergence of 2q from p + q",
-            reference="Mao et al. 2017, eq. 9 and theorem 1",
+            reference="Mao et al. 2017, section 3.2",
         ),
         MetricDivergence(
             "hinge", "2 TV(p, q)", "E_p[min(T, 1)] − E_q[max(T, −1)]", critic=True,
             variants=("non_saturating",), limit="the dual with its constant 2 is twice the total variation",
-            reference="Lim and Ye 2017, eq. 11",
+            reference="Lim and Ye 2017",
         ),
         MetricDivergence(
             "fisher", "D_F(p ‖ q)", "½ E_p‖∇ log p − ∇ log q‖²", critic=False,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from dgmppl.ir.program import Role
 from dgmppl.objectives.expansion import initial_state
 from dgmppl.objectives.rules import EXACT, INEXACT, TARGETS
-from dgmppl.objectives.rules.implicit_data import implicit, jointly, latents_of
+from dgmppl.objectives.rules.implicit_data import compared, implicit, jointly, latents_of
 from dgmppl.objectives.state import State
 from dgmppl.objectives.structure import Structure
 
@@ -24,8 +25,8 @@ def eliminate_exactly(state: State) -> State:
 
 
 def exact_state(structure: Structure) -> State:
-    """The log joint after everything that needs no guide: implicit data and the exact rules."""
-    return eliminate_exactly(_implicit(initial_state(structure)))
+    """The log joint after everything that needs no guide: implicit data, the exact rules, what samples alone train."""
+    return _compared(eliminate_exactly(_implicit(initial_state(structure))))
 
 
 def eliminate(state: State) -> State:
@@ -33,7 +34,7 @@ def eliminate(state: State) -> State:
 
     Unknowns that no rule removes are left in `state.remaining`.
     """
-    state = eliminate_exactly(_implicit(state))
+    state = _compared(eliminate_exactly(_implicit(state)))
     state = _switched_off(state)
     sampled = [name for name in state.structure.guided if name in state.remaining]
     unguided = [name for name in state.remaining if name not in state.structure.guided]
@@ -73,6 +74,23 @@ def _implicit(state: State) -> State:
             "implicit_data", name, verdict.why
         )  # fmt: skip
     return state
+
+
+def _compared(state: State) -> State:
+    """Takes latents that no exact rule removes, and what reads them, out of the log joint where critics alone train."""
+    structure = state.structure
+    latents = [name for name in state.remaining if structure.variables[name].site.role is Role.LATENT]
+    if not latents or not compared(structure):
+        return state
+    gone = {*latents, *(reader.name for name in latents for reader in structure.readers(name))}
+    why = "critics alone train the model, from samples of it: it is drawn from its prior and needs no guide"
+    for name in latents:
+        state = state.used("implicit_data", name, why)
+    return replace(
+        state,
+        factors=tuple(factor for factor in state.factors if factor.site not in gone),
+        eliminated={**state.eliminated, **dict.fromkeys(latents, "implicit_data")},
+    )
 
 
 def _switched_off(state: State) -> State:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dgmppl.ir.analyses import lags, sources
+from dgmppl.ir.analyses import expressions, lags, sources
 from dgmppl.ir.densities import DiffusionChain, Factorized, MarkovChain, Pushforward, TrainedDensity, Unnormalized
-from dgmppl.ir.diffusions import learns_schedule
-from dgmppl.ir.expressions import Call, Expression, text
+from dgmppl.ir.diffusions import learns_schedule, variance_cost
+from dgmppl.ir.expressions import Call, Expression, text, walk
 from dgmppl.ir.option_calls import bind
 from dgmppl.ir.options import SAMPLERS
 from dgmppl.ir.program import Role, Site
@@ -21,7 +21,7 @@ from dgmppl.objectives.posteriors import joint_latents
 from dgmppl.objectives.rules import RULES
 from dgmppl.objectives.rules.implicit_data import implicit
 from dgmppl.objectives.state import State
-from dgmppl.objectives.structure import Structure, Variable
+from dgmppl.objectives.structure import Structure, Variable, random_parameters
 from dgmppl.source import Diagnostic
 
 _BOUNDED = frozenset({"variational", "implicit_latent", "joint"})
@@ -30,7 +30,7 @@ _BOUNDED = frozenset({"variational", "implicit_latent", "joint"})
 def status_of(state: State) -> str:
     """What is known of log p(data | parameters), whatever is trained: `exact bound unnormalized implicit`."""
     structure = state.structure
-    if any(implicit(structure, name) for name in structure.observed_names if name in structure.variables):
+    if _silent(structure) or "implicit_data" in state.eliminated.values():
         return "implicit"
     observed = [name for name in structure.variables if name in structure.observed_names]
     levels = {name: _level(structure, structure.variables[name]) for name in structure.variables}
@@ -39,6 +39,11 @@ def status_of(state: State) -> str:
     if "bound" in levels.values() or _BOUNDED & set(state.eliminated.values()):
         return "bound"
     return "exact"
+
+
+def _silent(structure: Structure) -> bool:
+    """Whether some observed variable has samples but no density."""
+    return any(implicit(structure, name) for name in structure.observed_names if name in structure.variables)
 
 
 def _level(structure: Structure, variable: Variable) -> str:
@@ -62,9 +67,10 @@ def factorization(structure: Structure) -> str:
     condition = f" | {', '.join(known)}" if known else ""
     factors = [f"p({name})" for name in weights]
     factors += [_factor(structure, variable) for variable in variables if _leads(variable, observed)]
-    right = " ".join(factors)
+    right = " ".join(f"[{one}]" if one.endswith("/ Z") and len(factors) > 1 else one for one in factors)
     product = right if len(variables) + len(weights) > 1 or not right.startswith(f"p({left}{condition})") else ""
-    return f"p({left}{condition})" + (f" = {product}" if product else "")
+    meant = "".join(f", {one}" for one in map(_preimage, variables) if one)
+    return f"p({left}{condition})" + (f" = {product}{meant}" if product else "")
 
 
 def _leads(variable: Variable, observed: list[str]) -> bool:
@@ -74,14 +80,22 @@ def _leads(variable: Variable, observed: list[str]) -> bool:
     return variable.name == next((name for name in variable.joint if name in observed), variable.joint[0])
 
 
+def _preimage(variable: Variable) -> str:
+    """What the base of a change of variables is, which its factor is written in: `z = flow⁻¹(x)`."""
+    match variable.site.density:
+        case Pushforward(base=base, bijector=bijector, inverse=inverse):
+            return f"{base} = {bijector}{'' if inverse else '⁻¹'}({variable.name})"
+        case _:
+            return ""
+
+
 def _factor(structure: Structure, variable: Variable) -> str:
     name = ", ".join(variable.joint) or variable.name
     given = f" | {', '.join(variable.given)}" if variable.given else ""
     match variable.site.density:
-        case Pushforward(base=base, bijector=bijector, inverse=inverse):
-            back = bijector if inverse else f"{bijector}⁻¹"
+        case Pushforward(base=base):
             inner = structure.variable(structure.program.by_name[base])
-            return f"{_factor(structure, inner)} |det ∂{base}/∂{name}|, {base} = {back}({name})"
+            return f"{_factor(structure, inner)} |det ∂{base}/∂{name}|"
         case Factorized():
             return f"∏ᵢ p({name}[i] | {name}[<i]{', ' + ', '.join(variable.given) if variable.given else ''})"
         case MarkovChain() as chain:
@@ -135,15 +149,26 @@ def _log_prob(state: State, status: str) -> Capability:
         return Capability("estimate", "latents stay in the log joint: integrating them out takes a sampler")
     match status:
         case "exact":
-            return Capability("exact", f"closed under {rules}" if rules else "every density is normalized")
+            found = f"computed by {rules}" if rules else "every density is normalized"
+            return Capability("exact", found + (", to the ODE solver's tolerance" if _solved(state) else ""))
         case "bound" if unnormalized(state):
             return Capability("estimate", "the bound lacks log Z, which annealed importance sampling estimates")
         case "bound":
             return Capability("bound", f"a lower bound by {rules}" if rules else "a lower bound: the diffusion's VLB")
         case "unnormalized":
             return Capability("estimate", "known up to log Z, which annealed importance sampling estimates")
-        case _:
+        case _ if _silent(state.structure):
             return Capability("none", "the model has samples but no density")
+        case _:
+            return Capability("none", "critics alone train the model; a declared guide would give a lower bound")
+
+
+def _solved(state: State) -> bool:
+    """Whether some density is known by the solution of a differential equation."""
+    program = state.structure.program
+    written = (part for site in program.sites for whole in expressions(site.density) for part in walk(whole))
+    called = any(isinstance(part, Call) and part.function == "ode_solve" for part in written)
+    return called or any(used.rule == "instantaneous_change_of_variables" for used in state.rules)
 
 
 def _sample(state: State) -> Capability:
@@ -158,8 +183,14 @@ def _sample(state: State) -> Capability:
     return Capability("exact", "ancestral, in generative order")
 
 
+def _unscored(structure: Structure) -> str:
+    return "the data have no density, and " if _silent(structure) else ""
+
+
 def _posterior(state: State) -> Capability:
     latents = {name: rule for name, rule in state.eliminated.items() if name in state.structure.unknown}
+    if not latents and random_parameters(state.structure.program):
+        return Capability("estimate", "of the parameters, by the inference engine; no datum has a latent")
     if not latents:
         return Capability("none", "the model has no latent")
     guided = guided_latents(state)
@@ -168,7 +199,7 @@ def _posterior(state: State) -> Capability:
         return (
             Capability("estimate", f"the guide's samples of {', '.join(known)}")
             if known
-            else Capability("none", "the data have no density, and no guide inverts the model")
+            else Capability("none", f"{_unscored(state.structure)}no guide inverts the model")
         )
     if guided:
         return Capability("estimate", f"the guide's q({', '.join(guided)}) approximates it")
@@ -198,8 +229,16 @@ def _chain_of(name: str, density: DiffusionChain) -> Iterator[str]:
         f"The reverse steps of {name} have {_VARIANCES[density.variance].format(name=name)}, its decoder is "
         f"Normal(denoised {name}₁, {deviation}), and KL(q({name}_T | {name}) ‖ p({name}_T)) is in the bound."
     )
+    cost = variance_cost(density)
+    if cost >= _COST:
+        yield (
+            f"Fixed, they cost the bound {cost:.2g} nats per element of {name} where the data are unit normal: "
+            "`variance=learned` and continuous time, without `steps`, do not."
+        )
 
 
+# Nats per element from which on it is said what fixed reverse variances cost.
+_COST = 0.01
 _VARIANCES = {
     "posterior": "the fixed variances of q({name}ₛ | {name}ₜ, {name})",
     "beta": "the fixed variances of q({name}ₜ | {name}ₛ)",
@@ -208,9 +247,13 @@ _VARIANCES = {
 
 
 def _guidance(name: str, sampler: Expression | None) -> Iterator[str]:
-    """That guided draws have no density."""
-    if isinstance(sampler, Call) and bind(sampler, SAMPLERS, "sampler").get("guidance", 1.0) != 1.0:
+    """That draws of another sampler are not the chain's own, and that guided ones have no density."""
+    if not isinstance(sampler, Call):
+        return
+    if bind(sampler, SAMPLERS, "sampler").get("guidance", 1.0) != 1.0:
         yield f"{text(sampler)} draws {name} with guidance: from no density of the model."
+    elif sampler.function != "ancestral":
+        yield f"{text(sampler)} draws {name}: its draws are not distributed as the chain's, whose bound is given."
 
 
 def notes(state: State, status: str) -> Iterator[str]:
@@ -231,6 +274,9 @@ def notes(state: State, status: str) -> Iterator[str]:
                 "and nothing of it was checked. It must be fitted before this model can be."
             )
     yield from run_notes(structure)
+    for name, bijector in structure.program.bijectors.items():
+        for bound in dict.fromkeys(step.bound for step in bijector.walk() if step.bound is not None):
+            yield f"The splines of {name} are the identity outside of [-{bound:g}, {bound:g}]."
     for name in structure.incomplete:
         yield _missing(structure, state, name)
     if structure.dropped:
@@ -248,7 +294,8 @@ def _missing(structure: Structure, state: State, name: str) -> str:
     if name not in structure.partly_observed:
         return f"Missing entries of {name} drop out of its density (missing at random is assumed)."
     rule = state.eliminated.get(name, "no rule")
-    return f"Missing entries of {name} are latent in their rows, removed by {rule} (missing at random is assumed)."
+    way = "sampled with the parameters" if rule == "joint" else f"removed by {rule}"
+    return f"Missing entries of {name} are latent in their rows, {way} (missing at random is assumed)."
 
 
 def references(state: State, shares: tuple[Share, ...]) -> tuple[str, ...]:
@@ -266,7 +313,7 @@ def warnings(structure: Structure) -> tuple[Diagnostic, ...]:
 
 def _may_diverge(site: Site) -> bool:
     density = site.density
-    bounded = site.typed.support.discrete or site.typed.support.kind == "unit"
+    bounded = site.typed.support.discrete or site.typed.support.confined
     return isinstance(density, Unnormalized) and density.base is None and not bounded
 
 

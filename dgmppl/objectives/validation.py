@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from dgmppl.errors import NoObjectiveError, SpecError
+from dgmppl.ir.analyses import deterministic
 from dgmppl.ir.densities import DiffusionChain, MarkovChain, Pushforward, Unnormalized
 from dgmppl.ir.diffusions import learns_schedule
-from dgmppl.ir.expressions import Call
+from dgmppl.ir.expressions import Call, free_names, text
+from dgmppl.ir.graphs import reachable
 from dgmppl.ir.option_calls import bind
 from dgmppl.ir.options import SAMPLERS
-from dgmppl.ir.program import Role, Site
+from dgmppl.ir.program import Program, Role, Site
 from dgmppl.objectives.capabilities import abilities, directions_of
 from dgmppl.objectives.expansion import expansion_of
 from dgmppl.objectives.rules import EXACT, EXPANSIONS, INEXACT, TARGETS
@@ -23,6 +25,7 @@ from dgmppl.source import Diagnostic
 def check(structure: Structure) -> None:
     """Refuses guides that name a variable twice or sample what nothing reads, and models that observe one twice."""
     errors = [*_guided_twice(structure), *_unused(structure), *_observed_twice(structure)]
+    errors += _conditioned_on_themselves(structure)
     errors += _latent_normalizer(structure)
     errors += _diffusions(structure)
     if errors:
@@ -71,6 +74,34 @@ def _observed_twice(structure: Structure) -> Iterator[Diagnostic]:
                 structure.program.by_name[name].span,
                 fix="observe one of them, or give the other noise of its own",
             )
+
+
+def _conditioned_on_themselves(structure: Structure) -> Iterator[Diagnostic]:
+    """Images under a bijection whose condition depends on what it maps: then it is no bijection of that."""
+    for site in (*structure.program.sites, *structure.program.guide):
+        if not isinstance(site.density, Pushforward):
+            continue
+        guide = site.section == "guide"
+        bases = structure.variable(site, guide=guide).bases
+        for part in site.density.context:
+            own = _ancestors(structure.program, free_names(part), guide=guide).intersection(bases)
+            if own:
+                base = min(own)
+                yield Diagnostic(
+                    "self-reference",
+                    f"{site.name} is the image of {base}, and what the bijection is conditioned on depends on {base}",
+                    part.span or site.density.span,
+                    expected=f"a condition that does not depend on {base}",
+                    found=text(part),
+                    fix=f"leave it out, or condition on a draw of its own: `h: Normal(0, 1, shape=4)` beside {base}",
+                )
+
+
+def _ancestors(program: Program, names: Iterable[str], *, guide: bool) -> frozenset[str]:
+    """The names, and all that they depend on; the guide reads the model's drawn sites as values that are given."""
+    sites = {site.name: site for site in program.sites if not guide or deterministic(site)}
+    sites |= program.guide_by_name if guide else {}
+    return reachable(names, lambda name: sites[name].parents if name in sites else ())
 
 
 def _diffusions(structure: Structure) -> Iterator[Diagnostic]:

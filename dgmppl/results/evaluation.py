@@ -6,7 +6,7 @@ Every number is in nats per datum, in the data's own units; for discrete data bi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -50,9 +50,7 @@ class Score:
     @property
     def standard_error(self) -> float:
         """The standard error of the mean over the data, in nats; NaN for one datum."""
-        return (
-            float(np.std(self.values, ddof=1) / math.sqrt(self.values.size)) if self.values.size > 1 else float("nan")
-        )
+        return standard_error(self.values)
 
     @property
     def bits_per_dim(self) -> float | None:
@@ -87,6 +85,11 @@ def chunks(rows: int, elements: int, particles: int = 1) -> Iterator[slice]:
     size = max(1, _CHUNK_ELEMENTS // max(1, elements * particles))
     for start in range(0, rows, size):
         yield slice(start, min(start + size, rows))
+
+
+def standard_error(values: NDArray[Any] | Sequence[float]) -> float:
+    """The standard error of the mean of independent values, s / sqrt(n) with s^2 over n - 1; NaN for fewer than two."""
+    return float(np.std(values, ddof=1) / math.sqrt(np.size(values))) if np.size(values) > 1 else math.nan
 
 
 def log_mean_exp(values: Array, axis: int = 0) -> Array:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import networkx as nx
 
-from dgmppl.errors import RunError
+from dgmppl.errors import ArgumentError, RunError
 from dgmppl.ir.analyses import groups
 from dgmppl.ir.densities import (
     Density,
@@ -250,6 +250,6 @@ def write(program: Program, path: Path) -> None:
 
             draw(shown, path, program.name)
         else:
-            raise RunError(f"{path.name}: a graph is written as .svg, .png, .pdf, .dot or .mmd")
+            raise ArgumentError(f"{path.name}: a graph is written as .svg, .png, .pdf, .dot or .mmd")
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror or error}") from error

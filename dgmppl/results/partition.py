@@ -25,7 +25,7 @@ from dgmppl.ir.option_calls import bind
 from dgmppl.ir.options import LOG_Z
 from dgmppl.ir.program import Program, Site
 from dgmppl.lowering.points import members
-from dgmppl.results.evaluation import chunks, log_mean_exp
+from dgmppl.results.evaluation import chunks, log_mean_exp, standard_error
 
 Array = NDArray[Any]
 
@@ -116,10 +116,17 @@ def annealed_backwards(executable: Executable, values: Arrays, site: str, draws:
 
 
 def _estimate(site: str, log_weights: Array, method: str, sign: float) -> LogZ:
+    """The logarithm of the mean weight, or minus that of the mean inverse weight.
+
+    Raises:
+        RunError: a weight is NaN.
+    """
+    if np.isnan(log_weights).any():
+        raise RunError(f"log Z of {site}: the energy is not finite along {np.isnan(log_weights).sum()} annealed chains")
     signed = sign * log_weights
     mean = float(log_mean_exp(signed))
     ratios = np.exp(signed - mean)
-    error = float(ratios.std(ddof=1) / math.sqrt(ratios.size)) if ratios.size > 1 else math.inf
+    error = standard_error(ratios) if ratios.size > 1 else math.inf
     effective = float(ratios.sum() ** 2 / np.square(ratios).sum())
     return LogZ(site, sign * mean, error, method, ratios.size, effective)
 
@@ -191,7 +198,7 @@ def _refuse_context(program: Program, site: Site) -> None:
 def _refuse_unconfined(site: Site) -> None:
     density = site.density
     assert isinstance(density, Unnormalized)
-    if density.base is None and not site.typed.support.discrete and site.typed.support.kind != "unit":
+    if density.base is None and not site.typed.support.discrete and not site.typed.support.confined:
         raise RunError(
             f"Z of {site.name} may be infinite: its support is unbounded and the energy has no base; "
             "write Energy(..., base=Normal(0, 1))"

@@ -78,7 +78,7 @@ def _image_grid(Figure: Any, images: Array) -> Any:
 
 def _scatter(Figure: Any, samples: Array, data: Array | None) -> Any:
     shown = [("model", samples, _INK)] + ([("data", data, _DATA)] if data is not None else [])
-    figure = Figure(figsize=(4.2 * len(shown), 4.4), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(shown), 4.4), layout="compressed")
     axes = figure.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
     reference = samples if data is None else np.concatenate([data, np.clip(samples, *_range(data))])
     low, high = reference.min(axis=0), reference.max(axis=0)
@@ -129,10 +129,12 @@ def _histograms(Figure: Any, samples: Array, data: Array | None) -> Any:
 
 
 def _bins(samples: Array, data: Array | None) -> Array:
+    """Edges: one bin a value of whole numbers, else 2 n^(1/3) for n rows of data, from 8 to 40."""
     reference = samples if data is None else np.concatenate([data, np.clip(samples, *_range(data))])
     finite = reference[np.isfinite(reference)].astype(np.float64)
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     whole = bool((finite == np.floor(finite)).all())
     if whole and high - low <= 60:
         return np.arange(low - 0.5, high + 1.0)
-    return np.linspace(low, high + 1e-9, 41)
+    number = min(40, max(8, math.ceil(2 * len(samples if data is None else data) ** (1 / 3))))
+    return np.linspace(low, high + 1e-9, number + 1)

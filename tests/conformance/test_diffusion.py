@@ -133,6 +133,7 @@ def test_draws_and_completions_agree_for_every_sampler(sampler: str) -> None:
     assert (completed["pyro"]["x"][:, 0] == 0.3).all()
 
 
+@pytest.mark.slow
 def test_the_density_of_the_flow_agrees_and_stands_beside_the_bound() -> None:
     declared = spec("Diffusion(denoiser, c, schedule=sigmoid(), steps=12)", evaluate={"log_prob": "ode(rtol=1e-9)"})
     found = results(declared, "ode_log_prob", batch())

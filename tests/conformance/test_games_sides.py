@@ -103,6 +103,74 @@ def test_players_draw_noise_of_their_own(backend: str) -> None:
         assert all(not np.isin(one, other).any() for other in drawn[:number])
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_two_critics_are_two_players_that_move_before_the_model(backend: str) -> None:
+    spec = {
+        **SMALL,
+        "data": {name: {"shape": [2], "support": "real"} for name in ("x", "y")},
+        "networks": dict.fromkeys(("make", "form", "judge", "rate"), "mlp([4])"),
+        "model": {"z": "Normal(0, 1, shape=3)", "w": "Normal(0, 1, shape=3)", "x": "make(z)", "y": "form(w)"},
+        "critics": {"x": "judge(x)", "y": "rate(y)"},
+    }
+    compiled = compile_spec(spec, backend=backend)
+    owned = {name: groups for name, groups, _ in compiled.module.players}
+    assert owned == {"critic_0": ("judge",), "critic_1": ("rate",), "model": ("make", "form")}
+    batch = rows_of(compiled, 8)
+    trainer = compiled.executable.trainer(
+        start(compiled), batch, compiled.program.train, steps=2, seed=0, device=Device("cpu", "float64")
+    )
+    report = trainer.advance(np.arange(8)[None].repeat(2, 0))
+    assert {"loss", "critic_1.loss", "model.loss", "critic_1.divergence"} <= report.keys()
+    assert all(np.isfinite(report[name]).all() for name in ("loss", "critic_1.loss", "model.loss"))
+
+
+def test_a_critic_that_no_term_trains_is_refused() -> None:
+    spare = {**SMALL, "networks": {**SMALL["networks"], "spare": "mlp([4])"}, "objective": "adversarial(x)"}
+    with pytest.raises(SpecError, match="nothing trains spare"):
+        compile_spec({**spare, "critics": {"x": "judge(x)", "z": "spare(z)"}})
+
+
+# ---- what samples alone train ----------------------------------------------------------------------------------------
+
+SCORED = {
+    **SMALL,
+    "model": {"z": "Normal(0, 1, shape=3)", "x": "Normal(make(z), 0.5)"},
+    "objective": "adversarial(x)",
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_density_that_critics_alone_train_gets_no_guide(backend: str) -> None:
+    compiled = compile_spec(SCORED, backend=backend)
+    assert not compiled.program.guide
+    assert compiled.module.players == (("critic", ("judge",), 1), ("model", ("make",), 1))
+    assert compiled.derivation.status == "implicit"
+    assert "a declared guide would give a lower bound" in compiled.derivation.capabilities["log_prob"].why
+    trainer = compiled.executable.trainer(
+        start(compiled), rows_of(compiled, 8), compiled.program.train, steps=1, seed=0, device=Device("cpu", "float64")
+    )
+    assert trainer.advance(np.arange(8)[None])["finite"].all()
+
+
+def test_a_guide_that_something_reads_is_kept_and_exact_rules_still_apply() -> None:
+    both = compile_spec({**SCORED, "objective": "elbo() + adversarial(x)"})
+    assert [site.name for site in both.program.guide] == ["z"]
+    assert both.derivation.status == "bound"
+    again = compile_spec({**SCORED, "objective": "adversarial(x, source=reconstruction)"})
+    assert [site.name for site in again.program.guide] == ["z"]
+    mixture = {"c": "Categorical(probs=[0.3, 0.7])", "x": "Normal(make(one_hot(c, 2)), 0.5)"}
+    summed = compile_spec({**SCORED, "model": mixture, "objective": "adversarial(x, fake=score_function)"})
+    assert summed.derivation.status == "exact"
+    assert summed.derivation.eliminated == {"c": "enumerate"}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_both_sides_of_a_critic_are_evaluated_at_once(backend: str) -> None:
+    compiled = compile_spec({**SMALL, "objective": "adversarial(x)"}, backend=backend)
+    loss = compiled.source.split("def loss_critic")[1].split("\ndef ")[0]
+    assert loss.count("judge(") == 1, loss
+
+
 # ---- what is refused ------------------------------------------------------------------------------------------------
 
 PAIR = {

@@ -25,6 +25,8 @@ from dgmppl.compiler import Compilation
 from tests.conformance.libraries import nothing, tensors
 from tests.support import BACKENDS, Values, both, library_log_density, noise_for, start
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 Array = NDArray[Any]
 Spec = dict[str, Any]
 backends = pytest.mark.parametrize("backend", BACKENDS)
@@ -325,6 +327,7 @@ def test_both_backends_agree(key: str) -> None:
         np.testing.assert_allclose(losses[0][1][name], losses[1][1][name], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @backends
 def test_prior_posterior_and_decoder_train_together(backend: str) -> None:
     """Binary rows of two patterns with a tenth of their bits flipped: the bound comes near their entropy."""

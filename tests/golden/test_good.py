@@ -84,6 +84,7 @@ def test_no_file_says_where_or_by_which_version_it_was_made() -> None:
         assert __version__ not in text, path.name
 
 
+@pytest.mark.slow
 def test_stages_do_not_depend_on_the_order_of_sets() -> None:
     program = (
         "from tests.golden.test_good import stages; print(*(stages(n) for n in ('ss_vae', 'hierarchical_vae', 'hmm')))"

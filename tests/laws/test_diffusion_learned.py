@@ -12,7 +12,10 @@ import pytest
 import torch
 from scipy import stats
 
+from dgmppl.compiler import front
 from dgmppl.ir import schedules
+from dgmppl.ir.densities import DiffusionChain
+from dgmppl.ir.diffusions import variance_cost
 from dgmppl.ir.schedules import LAST, SHARES, SPAN, Schedule
 from tests.diffusions import (
     BACKENDS,
@@ -183,6 +186,24 @@ def test_the_best_variance_is_that_of_analytic_dpm(name: str) -> None:
     slack = np.sqrt(sigma[1:] ** 2 / step) - np.sqrt(sigma[:-1] ** 2 - fixed)
     best = fixed + slack**2 * (1 - sigma[1:] ** 2 * moment)
     np.testing.assert_allclose(ratios(schedule, 9, "posterior", errors_of(schedule, 9)) * fixed, best, rtol=1e-8)
+
+
+@pytest.mark.parametrize("variance", ["posterior", "beta", "learned"])
+def test_what_fixed_variances_cost_on_unit_normal_data(variance: str) -> None:
+    """KL(q(x_s | x_t) || p(x_s | x_t)) of normals of one mean, by their variances, and that of the decoder."""
+    alpha, sigma = levels(schedules.cosine(), np.linspace(0, 1, 200))
+    true = 1 - (alpha[1:] / alpha[:-1]) ** 2
+    fixed = {"posterior": (sigma[:-1] / sigma[1:]) ** 2 * true, "beta": true, "learned": true}[variance]
+    decoded = alpha[0] ** 2 if variance != "learned" else 1.0
+    share = np.append(true / fixed, decoded)
+    text = {
+        "dgmppl": 1, "name": "cost", "data": {"x": {"shape": [4], "support": "real"}},
+        "networks": {"net": "mlp([4], time=embedding(4))"},
+        "model": {"x": f"Diffusion(net, steps=200, variance={variance})"},
+    }  # fmt: skip
+    density = front(text).program.by_name["x"].density
+    assert isinstance(density, DiffusionChain)
+    assert variance_cost(density) == pytest.approx((share - 1 - np.log(share)).sum() / 2, abs=1e-9)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)

@@ -33,9 +33,9 @@ def lowered(name: str) -> Dual:
     return dual_of(word, {"alpha": Literal(float(order))} if order else {})
 
 
-def value(formula: str, v: Any) -> Any:
-    """A formula of the language, which is also one of Python, at a raw output."""
-    return eval(formula, {"__builtins__": {}}, {**_FUNCTIONS, "v": v})
+def value(formula: str, v: Any, w: Any = None) -> Any:
+    """A formula of the language, which is also one of Python, at raw outputs."""
+    return eval(formula, {"__builtins__": {}}, {**_FUNCTIONS, "v": v, "w": w})
 
 
 def pairs(count: int, size: int = 6) -> list[tuple[Any, Any]]:
@@ -48,6 +48,14 @@ def test_every_divergence_of_the_table_has_a_dual() -> None:
     assert {*playable, "f"} == set(DIVERGENCES)
     for name in playable:
         assert dual_of(name, {}).positive
+
+
+@pytest.mark.parametrize("name", [name for name in {**F, **GAMES} if lowered(name).whole])
+@given(v=RAW, w=RAW)
+def test_a_dual_in_one_piece_is_the_difference_of_its_halves(name: str, v: float, w: float) -> None:
+    dual = lowered(name)
+    expected = value(dual.positive, np.asarray(v)) - value(dual.negative, np.asarray(w))
+    assert value(dual.whole, np.asarray(v), np.asarray(w)) == pytest.approx(float(expected), rel=1e-12, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", F)

@@ -25,6 +25,7 @@ from dgmppl.ir.emission.values import ValuePrinter
 from dgmppl.ir.functions import FUNCTIONS
 from dgmppl.ir.kernel import PRIMITIVES, DensityValue, Function, Number, Op, Value, Var
 from dgmppl.ir.networks import Network
+from dgmppl.ir.types import Support
 from dgmppl.objectives.closed_forms import KL_PAIRS
 from dgmppl_numpyro.emit import emit as emit_numpyro
 from dgmppl_numpyro.emit.values import JaxValues
@@ -72,6 +73,7 @@ USES: dict[str, Op] = {
     "moveaxis": op("moveaxis", X, source=0, target=-1),
     "simplex_points": op("simplex_points", size=2, trailing=1),
     "reduce_leading": op("reduce_leading", X, function="logsumexp"),
+    "constrain": op("constrain", X, support=Support("interval", low=-1.0, high=3.0), way="log_det"),
     "cast": op("cast", X, dtype="real"),
     "checked": op("checked", X, support="positive"),
     "origin": op("origin", X, rank=1, shape=(3,)),

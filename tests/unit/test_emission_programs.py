@@ -20,6 +20,8 @@ from dgmppl_numpyro.emit import emit as emit_numpyro
 from dgmppl_pyro.emit import emit as emit_pyro
 from tests.kernels import load, mixture, vae
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(autouse=True)
 def _clean_store():

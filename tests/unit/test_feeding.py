@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import dgmppl as dg
+from dgmppl.data.mapped import MappedRows
 from dgmppl.errors import RunError
 from dgmppl.feeding import Feed, budget
 from dgmppl.runs.interrupts import Interrupted
@@ -122,6 +123,25 @@ def test_a_mapped_file_is_fed_from_where_it_lies(backend: str, tmp_path: Path) -
     program = dg.compile(MIXTURE, backend=backend, bindings={"x": tmp_path / "x.npy"})
     assert isinstance(program.load_data().train.arrays["x"].base, np.memmap)
     same(program.fit(data_bytes=STEP), fitted(backend))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_split_of_a_mapped_file_is_trained_on_where_it_lies(backend: str, tmp_path: Path) -> None:
+    """Rows that a split picks, and that are widened, are the same as if all had been held in memory."""
+    narrow = points().astype(np.float32)
+    np.save(tmp_path / "x.npy", narrow)
+    np.savez(tmp_path / "x.npz", x=narrow)
+    runs = {}
+    for name, allowed in (("x.npy", STEP), ("x.npy", None), ("x.npz", None)):
+        text = MIXTURE.replace("{shape: [6]}", f"{{file: {tmp_path / name}, split: {{test: 0.2}}}}")
+        program = dg.compile(text, backend=backend)
+        mapped = isinstance(program.load_data().train.arrays["x"], MappedRows)
+        assert mapped == name.endswith(".npy")
+        runs[name, allowed] = program.fit(data_bytes=allowed)
+    held = runs.pop(("x.npz", None))
+    for run in runs.values():
+        same(run, held)
+        assert run.evaluate() == held.evaluate()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -148,7 +148,7 @@ def test_contrastive_divergence_has_no_value() -> None:
     assert (term.role, term.direction) == ("gradient", Direction.NONE)
     assert term.expression.positive.stop
     assert term.expression.negative.stop
-    assert text(term.expression) == "E_{p_data(v)}[∇F(v)] − E_{p(v)}[∇F(v)]"
+    assert text(term.expression) == "E_{p_data(v)}[∇_θ F(v)] − E_{p(v)}[∇_θ F(v)]"
 
 
 def test_chain_settings_reach_the_sampler() -> None:

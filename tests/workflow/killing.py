@@ -50,7 +50,9 @@ class Case:
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-_SMALL = ("networks.encoder=mlp([32])", "networks.decoder=mlp([32])", "train.batch_size=64")
+_SMALL = (
+    "networks.encoder=mlp([32])", "networks.decoder=mlp([32])", "train.batch_size=64", "evaluate.particles=4",
+)  # fmt: skip
 # A game whose players have optimizers of their own kinds, and whose critic carries its weights' directions on.
 _GAME = (
     "networks.generator=mlp([16])", "networks.discriminator=mlp([16])", "data.x.size=256", "train.batch_size=32",

@@ -18,6 +18,8 @@ from dgmppl.cli import app
 from dgmppl.errors import RunError
 from tests.support import SPECS
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 BACKENDS: dict[str, ModuleType] = {"pyro": torch_devices, "numpyro": jax_devices}
 SMALL = ["networks.encoder=mlp([8])", "networks.decoder=mlp([8])", "evaluate.particles=4"]
 LATENTS = np.random.default_rng(0).normal(size=(5, 16))

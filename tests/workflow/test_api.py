@@ -17,6 +17,8 @@ SPECS = Path(__file__).resolve().parents[2] / "specs"
 BACKENDS = ("numpyro", "pyro")
 both = pytest.mark.parametrize("backend", BACKENDS)
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 NORMAL = """
 dgmppl: 1
 name: normal

@@ -29,7 +29,7 @@ GROUPS = (
 )  # fmt: skip
 QUICK = ["infer=nuts(warmup=150, draws=100, chains=2, reparameterize=[theta])"]
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("quick_compilation")]
 
 
 @pytest.fixture(scope="module", params=BACKENDS)

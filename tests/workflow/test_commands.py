@@ -17,6 +17,8 @@ from dgmppl.api.conversion import convert
 from dgmppl.cli import app, main
 from dgmppl.scaffold import names
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]

@@ -27,7 +27,11 @@ from tests.workflow.killing import CASES, require_equal
 
 SPECS = Path(__file__).resolve().parents[2] / "specs"
 BACKENDS = ("numpyro", "pyro")
-VAE = {"overrides": ["networks.encoder=mlp([16])", "networks.decoder=mlp([16])", "train.batch_size=64"]}
+VAE = {
+    "overrides": [
+        "networks.encoder=mlp([16])", "networks.decoder=mlp([16])", "train.batch_size=64", "evaluate.particles=4",
+    ]
+}  # fmt: skip
 
 
 def small_vae(backend: str) -> dg.CompiledProgram:
@@ -87,6 +91,7 @@ def _fit_until(program: dg.CompiledProgram, step: int, **options: Any) -> None:
 SIGNALS = [("numpyro", signal.SIGTERM), ("pyro", signal.SIGINT)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backend", "number"), SIGNALS, ids=["numpyro-SIGTERM", "pyro-SIGINT"])
 def test_a_stopped_run_goes_on(tmp_path: Path, backend: str, number: signal.Signals) -> None:
     """SIGTERM and Ctrl-C write a checkpoint and say how to go on; the resumed run ends where an uncut one does."""
@@ -187,7 +192,7 @@ def test_loading_needs_no_data_and_no_program(tmp_path: Path) -> None:
 
 
 def test_resolved_spec_compiles_to_the_same_program(tmp_path: Path) -> None:
-    program = dg.compile(SPECS / "iwae.yaml", overrides=["train.steps=5"])
+    program = dg.compile(SPECS / "iwae.yaml", backend="pyro", overrides=[*VAE["overrides"], "train.steps=5"])
     program.fit(steps=5, out=tmp_path / "run")
     again = dg.compile(tmp_path / "run" / "resolved.yaml")
     assert again.objective.text() == program.objective.text()

@@ -97,7 +97,7 @@ class Chain(Bijector):
 class Multiscale(Chain):
     """x = (g(z_1), z_2): a chain g of the first half of the leading axis; the other half is factored out.
 
-    Source: Dinh, Sohl-Dickstein and Bengio (2017), eq. 14 to 16.
+    Source: Dinh, Sohl-Dickstein and Bengio (2017), section 3.6.
     """
 
     def __init__(self, steps: Steps, event: int | tuple[int, ...]) -> None:

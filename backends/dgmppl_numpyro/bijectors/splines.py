@@ -34,7 +34,7 @@ class Bins:
 
 
 def spline(z: Array, widths: Array, heights: Array, derivatives: Array, bound: float) -> tuple[Array, Array]:
-    """x = f(z) and log f'(z) from raw parameters [.., K], [.., K], [.., K - 1]; eq. 4 and 5 of the paper."""
+    """x = f(z) and log f'(z) from raw parameters [.., K], [.., K], [.., K - 1]; section 3.1 of the paper."""
     inside = jnp.abs(z) <= bound
     clipped = z.clip(-bound, bound)
     bins = _bins(clipped, widths, heights, derivatives, bound, by_height=False)
@@ -47,7 +47,7 @@ def spline(z: Array, widths: Array, heights: Array, derivatives: Array, bound: f
 
 
 def inverse_spline(x: Array, widths: Array, heights: Array, derivatives: Array, bound: float) -> tuple[Array, Array]:
-    """z with f(z) = x and log dz/dx: the root of a quadratic, in the form without cancellation; eq. 6 to 8."""
+    """z with f(z) = x and log dz/dx: the root of a quadratic, in the form without cancellation; section 3.1."""
     inside = jnp.abs(x) <= bound
     clipped = x.clip(-bound, bound)
     bins = _bins(clipped, widths, heights, derivatives, bound, by_height=True)

@@ -29,14 +29,14 @@ _SLOPE_ONE = math.log(math.expm1(1.0 - SMALLEST))
 
 
 def spline(z: Tensor, widths: Tensor, heights: Tensor, derivatives: Tensor, bound: float) -> tuple[Tensor, Tensor]:
-    """x = f(z) and log f'(z) from raw parameters [.., K], [.., K], [.., K - 1]; eq. 4 and 5 of the paper."""
+    """x = f(z) and log f'(z) from raw parameters [.., K], [.., K], [.., K - 1]; section 3.1 of the paper."""
     return _mapped(z, widths, heights, derivatives, bound, inverse=False)
 
 
 def inverse_spline(
     x: Tensor, widths: Tensor, heights: Tensor, derivatives: Tensor, bound: float
 ) -> tuple[Tensor, Tensor]:
-    """z with f(z) = x and log dz/dx: the root of a quadratic, in the form without cancellation; eq. 6 to 8."""
+    """z with f(z) = x and log dz/dx: the root of a quadratic, in the form without cancellation; section 3.1."""
     return _mapped(x, widths, heights, derivatives, bound, inverse=True)
 
 

@@ -46,6 +46,12 @@ class Step:
         """The canonical name that it was trained under, by which its order of elements is drawn."""
         return self.origin or self.path
 
+    @property
+    def bound(self) -> float | None:
+        """B of a step that is the identity outside of [-B, B]; None of one that moves every number."""
+        bound = (self.element or self).options.get("bound")
+        return float(bound) if isinstance(bound, int | float) else None
+
     def walk(self) -> Iterator[Step]:
         """The step itself and every step inside of it."""
         yield self

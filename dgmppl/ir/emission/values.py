@@ -118,6 +118,11 @@ class ValuePrinter(DensityPrinter):
         body, level = self._leveled(value)
         return f"({body})" if level < outer else body
 
+    def _both(self, value: Value) -> dict[str, str]:
+        """The value as an argument, `x`, and in front of a dot, `X`: read once, or depth would double the work."""
+        body, level = self._leveled(value)
+        return {"x": body, "X": f"({body})" if level < ATOM else body}
+
     def variable(self, name: str) -> str:
         """A local variable."""
         return f"{name}_" if name in self.renamed else name
@@ -224,13 +229,12 @@ class ValuePrinter(DensityPrinter):
         return method(self, value), ATOM
 
     def _call(self, template: str, value: Op, **extra: str) -> str:
-        arguments = [self.text(operand) for operand in value.operands]
         fields: dict[str, object] = {
             key: sequence(option) if isinstance(option, tuple) else option for key, option in value.options
         }
-        fields |= dict(zip("xy", arguments, strict=False)) | extra
-        if value.operands:
-            fields["X"] = self.text(value.operands[0], ATOM)
+        first = self._both(value.operands[0]) if value.operands else {}
+        arguments = [*([first["x"]] if first else []), *map(self.text, value.operands[1:])]
+        fields |= first | dict(zip("y", arguments[1:], strict=False)) | extra
         return template.format(all=", ".join(arguments), like=self.like, **fields)
 
     # ---- primitives with a form of their own ------------------------------------------------------------------------
@@ -260,12 +264,12 @@ class ValuePrinter(DensityPrinter):
         if name == "prod":
             return self.text(operand, ATOM) + "".join(f".prod({axis})" for axis in sorted(axes))
         place = str(axes[0]) if len(axes) == 1 else sequence(axes)
-        return self.reductions[name].format(X=self.text(operand, ATOM), x=self.text(operand), axes=place)
+        return self.reductions[name].format(**self._both(operand), axes=place)
 
     def _leading_reduction(self, value: Op) -> str:
         (operand,) = value.operands
         template = self.reductions[str(value.option("function"))]
-        return template.format(X=self.text(operand, ATOM), x=self.text(operand), axes="0")
+        return template.format(**self._both(operand), axes="0")
 
     def _cumulative(self, value: Op) -> str:
         call = self.cumulatives[str(value.option("function"))]
@@ -337,6 +341,12 @@ class ValuePrinter(DensityPrinter):
     def _moveaxis(self, value: Op) -> str:
         return self.moveaxis(self.text(value.operands[0]), value.option("source"), value.option("target"))
 
+    def _constrain(self, value: Op) -> str:
+        support, way = value.option("support"), value.option("way")
+        assert isinstance(support, Support)
+        method = "" if way == "forward" else f".{way}"
+        return f"{constraint(support)}{method}({self.text(value.operands[0])})"
+
     def _checked(self, value: Op) -> str:
         support = value.option("support")
         kind = support.kind if isinstance(support, Support) else str(support)
@@ -381,5 +391,6 @@ _METHODS = {
     "eye": ValuePrinter._eye,
     "stop": ValuePrinter._stop,
     "moveaxis": ValuePrinter._moveaxis,
+    "constrain": ValuePrinter._constrain,
     "checked": ValuePrinter._checked,
 }

@@ -38,6 +38,7 @@ PRIMITIVES: dict[str, str] = {
     "simplex_points": "the origin, then each of the `size` unit vectors: [size + 1, 1 * trailing, size]",
     "softmax_leading": "softmax over the leftmost axis",
     "reduce_leading": "sum, mean or logsumexp (option `function`) over the leftmost axis",
+    "constrain": "the bijection of the reals onto `support`: option `way`, forward, inverse or log_det (of forward)",
     "cast": "to `dtype`: real or integer", "checked": "the value, asserted to lie in `support` at run time",
     "entry": "the entry `key` of a dictionary",
     "item": "element `number` of a tuple",

@@ -114,16 +114,20 @@ def _objective(objective: Objective, show: Callable[[Term], str], line: str) -> 
     players = objective.players
     if len(players) == 1 and maximized(players[0]):
         return total(players[0], show)
-    word = r"\text{{{} {}s }} " if show is latex else "{} {}s "
-    return line.join(
-        word.format(player.name, "maximize" if maximized(player) else "minimize") + total(player, show)
-        for player in players
-    )
+    word = r"\text{{{} {} }} " if show is latex else "{} {} "
+    return line.join(word.format(player.name, verb(player)) + total(player, show) for player in players)
 
 
 def maximized(player: Player) -> bool:
     """Whether a player's loss reads better as what it maximizes: each of its terms is negated."""
     return all(isinstance(term.expression, Scale) and term.expression.factor == -1 for term in player.terms)
+
+
+def verb(player: Player) -> str:
+    """What a player does with the sum of its terms; of a loss that is a gradient alone, no value goes down."""
+    if all(term.role == "gradient" for term in player.terms):
+        return "descends along"
+    return "maximizes" if maximized(player) else "minimizes"
 
 
 def total(player: Player, show: Callable[[Term], str] = text) -> str:

@@ -7,8 +7,11 @@ from collections.abc import Iterable, Iterator
 
 from dgmppl.ir.expressions import text as written
 from dgmppl.ir.program import Program
+from dgmppl.objectives.algebra import Penalty, Scale
 from dgmppl.objectives.derivation import Derivation, Player, PlayerTerm
-from dgmppl.objectives.printers.explanation import maximized, parameter_count, total
+from dgmppl.objectives.engines import SAMPLERS
+from dgmppl.objectives.printers.explanation import maximized, parameter_count, total, verb
+from dgmppl.objectives.requests import called
 
 WIDTH = 100
 
@@ -19,11 +22,22 @@ _STATUS = {
     "implicit": "the model has samples, but no density",
 }
 
+# Where latents are removed by a sampler or a critic, or log Z is missing from the bound.
+_ESTIMATED = "estimate: neither log p(data | parameters) nor a bound on it can be evaluated; it is estimated"
+
 _DIRECTION = {
     "equal": "equals",
     "lower": "is a lower bound on",
     "upper": "is an upper bound on",
-    "none": "neither equals nor bounds; it estimates",
+    "none": "is no bound: it stands for",
+}
+
+# How an objective lies against the divergence that it is about; elsewhere it descends the divergence itself.
+_AIM = {
+    "lower_bound": "descends an upper bound on",
+    "reweighted_bound": "aims at",
+    "divergence_lower_bound": "aims at",
+    "mixed": "aims at",
 }
 
 
@@ -38,7 +52,7 @@ def explain_text(program: Program, derivation: Derivation, width: int = WIDTH) -
     asked = ((name, value.level, value.why) for name, value in derivation.capabilities.items())
     parts = [
         [program.name, "=" * len(program.name)],
-        [*_formula(derivation.factorization, width), f"{derivation.status}: {_STATUS[derivation.status]}"],
+        [*_formula(derivation.factorization, width), _status(derivation)],
         _section("Rules", _rows(((used.rule, used.site, used.why) for used in derivation.rules), width)),
         _section("Objective", _objective(derivation, width)),
         _section("What can be asked", _rows(asked, width)),
@@ -48,6 +62,11 @@ def explain_text(program: Program, derivation: Derivation, width: int = WIDTH) -
         _section("References", _list(derivation.references, width)),
     ]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _status(derivation: Derivation) -> str:
+    estimated = derivation.status == "bound" and derivation.capabilities["log_prob"].level == "estimate"
+    return _ESTIMATED if estimated else f"{derivation.status}: {_STATUS[derivation.status]}"
 
 
 def _section(title: str, lines: Iterable[str]) -> list[str]:
@@ -93,28 +112,33 @@ def _rows(rows: Iterable[tuple[str, str, str]], width: int) -> Iterator[str]:
 
 def _objective(derivation: Derivation, width: int) -> Iterator[str]:
     objective = derivation.objective
-    yield objective.status.replace("_", " ") + (f", descends {objective.divergence}" if objective.divergence else "")
+    aim = _AIM.get(objective.status, "descends")
+    yield objective.status.replace("_", " ") + (f", {aim} {objective.divergence}" if objective.divergence else "")
     if derivation.engine is not None:
         yield f"engine: {written(derivation.engine)}"
+    sampled = derivation.engine is not None and called(derivation.engine) in SAMPLERS
     for player in objective.players:
+        does = "draws from the density whose logarithm, divided by N, is" if sampled else verb(player)
+        yield f"{player.name} {does}{'' if player.every == 1 else f', every {player.every} steps'}"
         yield from _player(player, width)
 
 
 def _player(player: Player, width: int) -> Iterator[str]:
-    verb = "maximizes" if maximized(player) else "minimizes"
-    pace = "" if player.every == 1 else f", every {player.every} steps"
-    yield f"{player.name} {verb}{pace}"
+    """What it minimizes or maximizes, what it owns, and what each of its terms is worth."""
     yield from _formula(total(player), width, "    ")
     yield f"    owns {', '.join(player.owns) or 'nothing'}"
-    for term in player.terms:
-        yield from _wrap(_term(term), width, "    ")
+    for number, term in enumerate(player.terms, 1):
+        name = "it" if len(player.terms) == 1 else f"term {number}"
+        turned = isinstance(term.expression, Scale) and term.expression.factor == -1 and not maximized(player)
+        yield from _wrap(f"{name}{', its sign reversed,' if turned else ''} {_term(term)}", width, "    ")
 
 
 def _term(term: PlayerTerm) -> str:
+    if isinstance(term.expression, Penalty):
+        return f"is {term.estimates}"
     if term.role == "gradient":
-        return f"a gradient without a value; it estimates {term.estimates}{_biases(term)}"
-    relation = _DIRECTION[term.direction.value]
-    return f"its value, sign reversed where maximized, {relation} {term.estimates}{_biases(term)}"
+        return f"is a gradient without a value: it estimates {term.estimates}{_biases(term)}"
+    return f"{_DIRECTION[term.direction.value]} {term.estimates}{_biases(term)}"
 
 
 def _biases(term: PlayerTerm) -> str:

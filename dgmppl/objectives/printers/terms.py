@@ -36,6 +36,8 @@ from dgmppl.objectives.algebra import (
     VelocityRegression,
 )
 
+_INDICES = dict(zip("0123456789tk", "₀₁₂₃₄₅₆₇₈₉ₜₖ", strict=True))
+
 # symbol -> (Unicode, LaTeX)
 _SYMBOLS: dict[str, tuple[str, str]] = {
     "minus": ("−", "-"), "E": ("E", r"\mathbb{E}"), "sum": ("∑", r"\sum"), "int": ("∫", r"\int"),
@@ -45,6 +47,20 @@ _SYMBOLS: dict[str, tuple[str, str]] = {
     "tilde": ("p̃", r"\tilde{p}"), "share": ("(1/N) ", r"\tfrac{1}{N} "), "data": ("p_data", r"p_{\mathrm{data}}"),
     "time,noise": ("t,ε", r"t, \epsilon"), "endpoints": ("t,x₀,x₁", "t, x_0, x_1"),
 }  # fmt: skip
+
+
+_GREEK = frozenset({
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi",
+    "pi", "rho", "sigma", "tau", "phi", "chi", "psi", "omega",
+})  # fmt: skip
+
+
+def _tex_name(name: str) -> str:
+    stem = name.rstrip("0123456789")
+    if not stem.isalpha():
+        return rf"\mathrm{{{name}}}".replace("_", r"\_")
+    letter = stem if len(stem) == 1 else rf"\{stem}" if stem in _GREEK else rf"\mathrm{{{stem}}}"
+    return letter + (f"_{{{name[len(stem) :]}}}" if stem != name else "")
 
 
 @dataclass(frozen=True)
@@ -60,10 +76,8 @@ class _Notation:
     tex: bool
 
     def name(self, name: str) -> str:
-        """A variable's name."""
-        if not self.tex:
-            return name
-        return name if len(name) == 1 else rf"\mathrm{{{name}}}".replace("_", r"\_")
+        """A variable's name; in LaTeX Greek letters are letters, and digits at the end an index."""
+        return _tex_name(name) if self.tex else name
 
     def names(self, names: Sequence[str]) -> str:
         """Several names, separated by commas."""
@@ -77,6 +91,12 @@ class _Notation:
     def under(self, operator: str, below: str) -> str:
         """An operator with something under it: `E_{q(z|x)}`."""
         return rf"{operator}_{{{below}}}"
+
+    def index(self, name: str, index: str) -> str:
+        """A name with an index: `xₜ`, or `p_noise` where Unicode has no small form of it."""
+        if self.tex:
+            return self.under(f"{{{name}}}" if "_{" in name else name, index)
+        return name + _INDICES.get(index, f"_{index}")
 
     def __getitem__(self, symbol: str) -> str:
         """A symbol of the table."""
@@ -176,7 +196,7 @@ def _head(density: LogDensity, n: _Notation) -> str:
 def _conditional(density: LogDensity, n: _Notation) -> str:
     names = density.names or (density.site,)
     if density.at is not None:
-        return f"{n.under('p', n.name(density.site))}({n.name(density.at)})"
+        return f"{n.index('p', n.name(density.site))}({n.name(density.at)})"
     return n.conditional(_head(density, n), names, density.given)
 
 
@@ -233,7 +253,7 @@ def _denoising(term: ScoreMatching, n: _Notation) -> str:
     """Denoising score matching at one noise, or at several with their weights."""
     ladder, epsilon, (left, right) = term.ladder or NoiseLadder(), n["epsilon"], n.bars
     several = ladder.levels > 1
-    noise = n.under(n["sigma"], "k") if several else _factor(term.sigma if term.sigma is not None else 0.0, n)
+    noise = n.index(n["sigma"], "k") if several else _factor(term.sigma if term.sigma is not None else 0.0, n)
     given = "" if ladder.level is None else f"; {n.name(ladder.level)} = {noise}"
     weight = f"{noise}^{{{ladder.power:g}}} " if n.tex else f"{noise}^{ladder.power:g} "
     expectation = n.under(n["E"], "k") if several else n["E"]
@@ -250,13 +270,14 @@ def _surrogate(
     square = n["square"]
     match term:
         case ContrastiveGradient(positive=positive, negative=negative, site=site, hidden=hidden):
-            energy = f"{grad}{'F' if hidden else 'E'}({n.name(site)})"
+            slope = n.choose("∇_θ ", r"\nabla_\theta ")
+            energy = f"{slope}{'F' if hidden else 'E'}({n.name(site)})"
             ups, downs = (n.under(expectation, _draw(side, n)) for side in (positive, negative))
             return f"{ups}{_bracket(energy, n)}{n.minus}{downs}{_bracket(energy, n)}"
         case ScoreMatching(kind="denoising"):
             return _denoising(term, n)
         case ScoreMatching(kind="explicit", site=site, density=str() as known):
-            scores = (f"{grad}{n.log}{density}({n.name(site)})" for density in ("p", n.under("p", n.name(known))))
+            scores = (f"{grad}{n.log}{density}({n.name(site)})" for density in ("p", n.index("p", n.name(known))))
             return f"{half}{expectation}{left}{n.minus.join(scores)}{right}{square}"
         case ScoreMatching(kind="sliced", site=site):
             score = f"{grad}{n.log}p({n.name(site)})"
@@ -267,12 +288,12 @@ def _surrogate(
             trace = n["trace"]
             return f"{expectation}{_bracket(f'{trace}{grad}{score} + {half}{left}{score}{right}{square}', n)}"
         case NoiseContrast(site=site, noise=noise, ranking=True):
-            ratios = (f"p({n.name(at)})/{n.under('p', n.name(noise))}({n.name(at)})" for at in (site, noise))
+            ratios = (f"p({n.name(at)})/{n.index('p', n.name(noise))}({n.name(at)})" for at in (site, noise))
             data, fake = ratios
             share = f"{data} / ({data} + {n.under(n['sum'], n.name(noise))} {fake})"
             return f"{n['minus']}{n.under(expectation, n['data'])}{_bracket(f'{n.log}({share})', n)}"
         case NoiseContrast(site=site, noise=noise):
-            ratio = f"{n.log}p({n.name(site)}){n.minus}{n.log}{n.under('p', n.name(noise))}({n.name(site)})"
+            ratio = f"{n.log}p({n.name(site)}){n.minus}{n.log}{n.index('p', n.name(noise))}({n.name(site)})"
             minus, score = n["minus"], f"{n.log}{n['sigma']}"
             data = n.under(expectation, n["data"]) + _bracket(f"{score}({ratio})", n)
             fake = n.under(expectation, n.name(noise)) + _bracket(f"{score}({minus}({ratio}))", n)
@@ -281,14 +302,15 @@ def _surrogate(
             kind = weighting.replace("_", r"\_")
             weight = n.choose(f"w_{weighting}(t) ", rf"w_{{\mathrm{{{kind}}}}}(t) ")
             below = n["time,noise"]
-            inside = f"{weight}{left}target{n.minus}net({n.under(n.name(site), 't')}, t){right}{square}"
+            predicted = f"{n.name('net')}({n.index(n.name(site), 't')}, t)"
+            inside = f"{weight}{left}{n.name('target')}{n.minus}{predicted}{right}{square}"
             return f"{n.under(expectation, below)}{_bracket(inside, n)}"
         case VelocityRegression(site=site, path=path):
             name = n.name(site)
-            straight = f"({n.under(name, '1')}{n.minus}{n.under(name, '0')})"
+            straight = f"({n.index(name, '1')}{n.minus}{n.index(name, '0')})"
             change = n.choose("∂", "\\partial ")
-            target = straight if path == "linear" else f"{n.under(change, 't')} {n.under(name, 't')}"
-            velocity = f"field({n.under(name, 't')}, t){n.minus}{target}"
+            target = straight if path == "linear" else f"{n.index(change, 't')} {n.index(name, 't')}"
+            velocity = f"{n.name('field')}({n.index(name, 't')}, t){n.minus}{target}"
             return f"{n.under(expectation, n['endpoints'])}{left}{velocity}{right}{square}"
 
 
@@ -297,20 +319,19 @@ def _critic(term: Conjugate | DensityRatio | Penalty, n: _Notation) -> str:
         case Penalty(critic=critic, penalty=penalty):
             return f"{written(penalty)} on T{_number(critic, n)}" if not n.tex else rf"\mathtt{{{written(penalty)}}}(T)"
         case DensityRatio(critic=critic, reads=reads):
-            return f"T{_number(critic, n)}({n.names(reads)})"
+            return f"{n.log}r{_number(critic, n)}({n.names(reads)})"
         case Conjugate():
             return _dual(term, n)
 
 
 def _number(critic: int, n: _Notation) -> str:
     """A critic's index; none for the first."""
-    if critic == 0:
-        return ""
-    return f"_{{{critic}}}" if n.tex else "₀₁₂₃₄₅₆₇₈₉"[critic % 10]
+    return "" if critic == 0 else n.index("", str(critic))
 
 
 _SIDES = {
     "data": ("p_data", r"p_{\mathrm{data}}"), "model": ("p", "p"), "guide": ("q", "q"), "prior": ("p", "p"),
+    "inverted": ("p_data q", r"p_{\mathrm{data}} \, q"),
 }  # fmt: skip
 
 
@@ -329,7 +350,8 @@ def _dual(term: Conjugate, n: _Notation) -> str:
     """E_positive[.] - E_negative[.]; for the model, only what it moves."""
     critic = f"T{_number(term.critic, n)}({n.names(term.reads)})"
     halves = _HALVES.get(term.divergence, (_T, _CONJUGATE, _T, _CONJUGATE))
-    sides = [n.under(n["E"], n.choose(*_SIDES[side])) for side in (term.positive, term.negative)]
+    positive = "inverted" if term.joint and term.positive == "data" else term.positive
+    sides = [n.under(n["E"], n.choose(*_SIDES[side])) for side in (positive, term.negative)]
     first, second, raised, lowered = (_bracket(n.choose(*half).format(critic), n) for half in halves)
     if term.player == "model" and term.variant == "non_saturating":
         first, second = lowered, raised

@@ -1,12 +1,13 @@
 """The chain rule of probability over the elements of an event, or over time.
 
 log p(x) = sum_i log p(x_i | x_<i). All conditionals are evaluated in one parallel pass, because a causal network's
-i-th output reads x_<i alone (Germain et al. 2015, eq. 5; van den Oord et al. 2016, eq. 1); for a Markov chain the
+i-th output reads x_<i alone (Germain et al. 2015, section 3; van den Oord et al. 2016, eq. 1); for a Markov chain the
 conditional reads the last lags.
 """
 
 from __future__ import annotations
 
+from dgmppl.ir.analyses import sources
 from dgmppl.ir.densities import Factorized, MarkovChain
 from dgmppl.ir.program import Program, Site
 from dgmppl.objectives.capabilities import Ability, abilities
@@ -18,6 +19,8 @@ def _applies(program: Program, site: Site) -> Verdict:
     match site.density:
         case Factorized(network=network):
             form = f"each element is conditioned on those before it through the causal network {network}"
+        case MarkovChain(lag=0) if site.name in sources(program, frozenset(site.parents)):
+            form = "each step is conditioned on those before it, through what it reads"
         case MarkovChain(lag=0):
             form = "its steps are independent given the chain that it reads"
         case MarkovChain(lag=lag):
@@ -33,7 +36,7 @@ def _applies(program: Program, site: Site) -> Verdict:
 RULE = Expansion(
     name="chain_rule",
     mathematics="log p(x) = ∑ᵢ log p(xᵢ | x₍<ᵢ₎)",
-    reference="Germain, Gregor, Murray and Larochelle 2015, MADE, eq. 5",
+    reference="Bengio and Bengio 2000; Germain et al. 2015, section 3; Hamilton 1994, chapter 5",
     level="exact",
     predicate=_applies,
 )

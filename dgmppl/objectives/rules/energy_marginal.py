@@ -2,7 +2,7 @@
 
 E(v, h) = a(v) + sum_j h_j b_j(v), h_j in a finite set H: the units are independent given v, so that
 -F(v) = log sum_h exp(-E(v, h)) = -a(v) + sum_j log sum_{h in H} exp(-h b_j(v)), and block Gibbs sampling is exact
-(Smolensky 1986; Hinton 2002, eq. 9).
+(Smolensky 1986; Hinton 2002).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _rewrite(state: State, name: str) -> State:
 RULE = Elimination(
     name="energy_marginal",
     mathematics="−F(v) = log ∑ₕ exp(−E(v, h)) = −a(v) + ∑ⱼ log ∑ₕⱼ exp(−hⱼ bⱼ(v))",
-    reference="Hinton 2002, eq. 9",
+    reference="Smolensky 1986; Hinton 2002",
     level="exact",
     predicate=_applies,
     rewrite=_rewrite,

@@ -1,6 +1,6 @@
 """Linear-Gaussian latents are integrated in closed form.
 
-z ~ N(m, S), x | z ~ N(W z + b, R): p(x) = N(x; W m + b, W S W^T + R) (Roweis and Ghahramani 1999, eq. 3); in chains the
+z ~ N(m, S), x | z ~ N(W z + b, R): p(x) = N(x; W m + b, W S W^T + R) (Bishop 2006, eq. 2.115); in chains the
 same recursion over time is the Kalman filter (Kalman 1960). A location must be affine in all latents jointly and a
 scale must be free of them; whatever else the densities read is conditioned on, discrete latents included.
 """
@@ -117,7 +117,7 @@ def _rewrite(state: State, name: str) -> State:
 RULE = Elimination(
     name="gaussian_marginal",
     mathematics="∫ N(z; m, S) N(x; Wz + b, R) dz = N(x; Wm + b, WSWᵀ + R)",
-    reference="Roweis and Ghahramani 1999, eq. 3; Kalman 1960",
+    reference="Bishop 2006, eq. 2.115; Roweis and Ghahramani 1999; Kalman 1960",
     level="exact",
     predicate=_applies,
     rewrite=_rewrite,

@@ -1,13 +1,14 @@
 """Data under a model that has samples but no density: a divergence is estimated by a critic.
 
-sup_T E_data[T] - E_model[f*(T)] <= D_f(data || model) (Nguyen, Wainwright and Jordan 2010, eq. 8; Nowozin et al. 2016,
-eq. 4); for the Wasserstein distance the Kantorovich dual (Arjovsky et al. 2017, eq. 2). A critic on a tuple with
+sup_T E_data[T] - E_model[f*(T)] <= D_f(data || model) (Nguyen, Wainwright and Jordan 2010, lemma 1; Nowozin et al.
+2016, eq. 4); for the Wasserstein distance the Kantorovich dual (Arjovsky et al. 2017, eq. 2). A critic on a tuple with
 latents compares p_data(x) q(z | x) with p(z) p(x | z) (Donahue et al. 2017; Dumoulin et al. 2017).
 """
 
 from __future__ import annotations
 
 from dgmppl.objectives.capabilities import Ability, abilities
+from dgmppl.objectives.requests import requests
 from dgmppl.objectives.rules.rule import Target
 from dgmppl.objectives.state import State, Verdict
 from dgmppl.objectives.structure import Structure
@@ -41,6 +42,14 @@ def latents_of(structure: Structure, name: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def compared(structure: Structure) -> bool:
+    """Whether the model is trained by its samples alone: critics of data compare them, and nothing asks for a guide."""
+    program, asked = structure.program, requests(structure.program.objective)
+    read = {structure.name_of(name) for critic in program.critics for name in critic.reads}
+    by_samples = all(term.call.function == "adversarial" and term.word("source") == "prior" for term in asked)
+    return bool(asked) and by_samples and not program.guide and read <= structure.observed_names
+
+
 def _applies(state: State, name: str) -> Verdict:
     structure = state.structure
     if name not in structure.observed_names:
@@ -62,6 +71,6 @@ def _applies(state: State, name: str) -> Verdict:
 RULE = Target(
     name="implicit_data",
     mathematics="sup_T E_data[T(x)] − E_model[f*(T(x))] ≤ D_f(p_data ‖ p)",
-    reference="Nowozin, Cseke and Tomioka 2016, eq. 4; Goodfellow et al. 2014; Arjovsky, Chintala and Bottou 2017",
+    reference="Nguyen, Wainwright and Jordan 2010, lemma 1; Nowozin, Cseke and Tomioka 2016, eq. 4",
     predicate=_applies,
 )

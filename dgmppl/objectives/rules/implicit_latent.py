@@ -1,8 +1,8 @@
 """A latent whose prior or guide has no density: their ratio is estimated by a critic.
 
-E_q[log p(x | z)] - E_q[T(x, z)], T* = log q(z | x) - log p(z) (Mescheder, Nowozin and Geiger 2017, eqs. 3-5). A critic
-that reads z alone estimates log q(z) - log p(z) instead, the ratio of aggregates (Makhzani et al. 2016): the objective
-then equals ELBO + I_q(x; z) and bounds nothing.
+E_q[log p(x | z)] - E_q[T(x, z)], T* = log q(z | x) - log p(z) (Mescheder, Nowozin and Geiger 2017, proposition 1). A
+critic that reads z alone estimates log q(z) - log p(z) instead, the ratio of aggregates (Makhzani et al. 2016): the
+objective then equals ELBO + I_q(x; z) and bounds nothing.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _rewrite(state: State, name: str) -> State:
 RULE = Elimination(
     name="implicit_latent",
     mathematics="E_q[log p(x | z)] − E_q[T(x, z)],  T* = log q(z | x) − log p(z)",
-    reference="Mescheder, Nowozin and Geiger 2017, eqs. 3-5; Makhzani et al. 2016",
+    reference="Mescheder, Nowozin and Geiger 2017, proposition 1; Makhzani et al. 2016",
     level="bound",
     predicate=_applies,
     rewrite=_rewrite,

@@ -1,7 +1,7 @@
 """The density of the image of an ordinary differential equation.
 
 dx/dt = f(x, t): log p(x(1)) = log p(x(0)) - integral_0^1 tr(df/dx) dt (Chen et al. 2018, eq. 8); exact to the solver's
-tolerance, and unbiased with Hutchinson's estimator of the trace (Grathwohl et al. 2019, eq. 7).
+tolerance, and unbiased with Hutchinson's estimator of the trace (Grathwohl et al. 2019, section 3.1).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _applies(program: Program, site: Site) -> Verdict:
 RULE = Expansion(
     name="instantaneous_change_of_variables",
     mathematics="log p(x(1)) = log p(x(0)) − ∫₀¹ tr(∂f/∂x) dt",
-    reference="Chen, Rubanova, Bettencourt and Duvenaud 2018, eq. 8; Grathwohl et al. 2019, eq. 7",
+    reference="Chen, Rubanova, Bettencourt and Duvenaud 2018, eq. 8; Grathwohl et al. 2019, section 3.1",
     level="exact",
     predicate=_applies,
 )

@@ -34,7 +34,7 @@ def _rewrite(state: State, name: str) -> State:
 RULE = Elimination(
     name="joint",
     mathematics="log p(x, z | θ) + log p(θ)",
-    reference="Neal 2011, section 5.2; Hoffman and Gelman 2014",
+    reference="Neal 2011, section 5.3; Hoffman and Gelman 2014",
     level="bound",
     predicate=_applies,
     rewrite=_rewrite,

@@ -5,6 +5,8 @@ log Z = log sum_x exp(-E(x)) over a finite support of at most `STATES` values.
 
 from __future__ import annotations
 
+import math
+
 from dgmppl.ir.densities import Unnormalized
 from dgmppl.ir.program import Program, Site
 from dgmppl.objectives.rules.rule import Expansion
@@ -38,13 +40,13 @@ def _applies(program: Program, site: Site) -> Verdict:
 
 
 def _power(states: int) -> str:
-    return str(states) if states < 10**6 else f"about 10^{len(str(states)) - 1}"
+    return str(states) if states < 10**6 else f"about 10^{math.log10(states):.0f}"
 
 
 RULE = Expansion(
     name="partition_function",
     mathematics="log p(x) = −E(x) − log ∑ₓ exp(−E(x))",
-    reference="LeCun, Chopra, Hadsell, Ranzato and Huang 2006, eq. 2",
+    reference="LeCun, Chopra, Hadsell, Ranzato and Huang 2006, section 1.3",
     level="exact",
     predicate=_applies,
 )

@@ -1,6 +1,6 @@
 """A density known up to its normalizer: log p(x) = log base(x) - E(x) - log Z, log Z unknown.
 
-LeCun et al. 2006, eq. 2; Song and Kingma 2021, eq. 1.
+LeCun et al. 2006, section 1.3; Song and Kingma 2021, eq. 1.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Data under a density known up to its normalizer: no likelihood, but its gradient or its score.
 
-Real support: denoising score matching (Vincent 2011, eq. 9) minimizes the Fisher divergence of the smoothed data.
+Real support: denoising score matching (Vincent 2011) minimizes the Fisher divergence of the smoothed data.
 Discrete support: contrastive divergence (Hinton 2002). With a normalized noise site: noise-contrastive estimation
-(Gutmann and Hyvarinen 2012, eq. 8).
+(Gutmann and Hyvarinen 2012, section 2).
 """
 
 from __future__ import annotations
@@ -22,6 +22,6 @@ def _applies(state: State, name: str) -> Verdict:
 RULE = Target(
     name="unnormalized_data",
     mathematics="½ E‖∇ log p(x̃) + (x̃ − x)/σ²‖², or E_p[∇E] − E_data[∇E]",
-    reference="Vincent 2011, eq. 9; Hinton 2002; Gutmann and Hyvärinen 2012, eq. 8",
+    reference="Song and Kingma 2021",
     predicate=_applies,
 )

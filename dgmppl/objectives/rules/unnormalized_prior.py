@@ -1,7 +1,7 @@
 """A latent with an unnormalized density inside a bound: the bound up to log Z, and a contrastive gradient.
 
 d/dphi E_q[log p(z)] = -E_q[dE] + E_p[dE]: the first phase on the guide's draws, the second on the prior's own sampler
-(Pang et al. 2020, eq. 9). It is the gradient of the whole unnormalized density, its base included.
+(Pang et al. 2020). It is the gradient of the whole unnormalized density, its base included.
 """
 
 from __future__ import annotations
@@ -21,6 +21,6 @@ def _applies(state: State, name: str) -> Verdict:
 RULE = Target(
     name="unnormalized_prior",
     mathematics="∇ E_q[log p(z)] = E_p[∇E] − E_q[∇E]",
-    reference="Pang, Han, Nijkamp, Zhu and Wu 2020, eq. 9",
+    reference="Pang, Han, Nijkamp, Zhu and Wu 2020",
     predicate=_applies,
 )

@@ -1,7 +1,7 @@
 """A latent is integrated by a variational posterior q.
 
 log p(x) >= E_q[log p(x, z) - log q(z | x)] (Jordan et al. 1999; Kingma and Welling 2014, eq. 3); with K particles under
-a logarithm the bound tightens (Burda, Grosse and Salakhutdinov 2016, eq. 8). With finite support the expectation is
+a logarithm the bound tightens (Burda, Grosse and Salakhutdinov 2016, section 3). With finite support the expectation is
 summed, not sampled.
 """
 
@@ -56,7 +56,7 @@ def _rewrite(state: State, name: str) -> State:
 RULE = Elimination(
     name="variational",
     mathematics="log p(x) ≥ E_q[log p(x, z) − log q(z | x)]",
-    reference="Kingma and Welling 2014, eq. 3; Burda, Grosse and Salakhutdinov 2016, eq. 8",
+    reference="Jordan, Ghahramani, Jaakkola and Saul 1999; Kingma and Welling 2014, eq. 3",
     level="bound",
     predicate=_applies,
     rewrite=_rewrite,

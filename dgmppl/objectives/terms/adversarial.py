@@ -39,6 +39,14 @@ _FAKES = {
     ),
 }  # fmt: skip
 
+_SOURCES = {
+    "gradient": "Gulrajani et al. 2017, eq. 3",
+    "r1": "Mescheder, Geiger and Nowozin 2018, eq. 9",
+    "r2": "Mescheder, Geiger and Nowozin 2018, eq. 10",
+    "spectral": "Miyato, Kataoka, Koyama and Yoshida 2018",
+    "clip": "Arjovsky, Chintala and Bottou 2017, algorithm 1",
+}
+
 # What a Wasserstein critic is held to where nothing is asked for (Gulrajani et al. 2017).
 _LIPSCHITZ = Call("gradient", (Literal(10.0),))
 
@@ -60,9 +68,10 @@ def adversarial(state: State, request: Request) -> Share:
     dual = PlayerTerm(Scale(-1.0, played), symbol, direction)
     saturating = variant == "saturating"
     said, unbiased_value, unbiased_gradient = _FAKES.get(called(request.get("fake")) or "", ("", True, True))
+    fixed = symbol if joint else f"{symbol} − E_{{p_data}}[T], whose second part it does not move"
     loss = PlayerTerm(
         replace(played, player="model", variant=variant),
-        symbol if saturating else f"a variant of descending {symbol}",
+        fixed if saturating else f"{symbol}, by the non-saturating variant of its descent",
         direction if saturating else Direction.NONE,
         value_unbiased=unbiased_value,
         gradient_unbiased=unbiased_gradient,
@@ -74,7 +83,8 @@ def adversarial(state: State, request: Request) -> Share:
     model = Contribution("model", model_groups(state.structure) - critic.owns, (loss,), steps)
     notes = (*_notes(divergence, symbol, direction, variant), *(_CONSTRAINTS[called(asked) or ""] for _, asked in held))
     notes = (*notes, *_slopes(state.structure.program, terms, reads), *((said,) if said else ()))
-    return Share("divergence_lower_bound", symbol, (critic, model), notes, (divergence.reference,))
+    sources = (divergence.reference, *filter(None, (_SOURCES.get(called(_held(divergence, request)) or ""),)))
+    return Share("divergence_lower_bound", symbol, (critic, model), notes, sources)
 
 
 def _critic(state: State, request: Request) -> int:
@@ -239,10 +249,15 @@ def _variant(divergence: Divergence, request: Request) -> str:
 
 def _penalty(divergence: Divergence, dual: Conjugate, request: Request) -> tuple[PlayerTerm, ...]:
     """The critic's regularizer: as asked for; a Lipschitz constraint where the dual is over Lipschitz functions."""
-    asked = request.get("penalty") or (_LIPSCHITZ if divergence.lipschitz else None)
+    asked = _held(divergence, request)
     if asked is None or called(asked) in _CONSTRAINTS:
         return ()
-    return (PlayerTerm(Penalty(dual.critic, asked, dual), "the critic's constraint", Direction.NONE),)
+    return (PlayerTerm(Penalty(dual.critic, asked, dual), "the critic's penalty", Direction.NONE),)
+
+
+def _held(divergence: Divergence, request: Request) -> Expression | None:
+    """What holds the critic: as asked for, else a gradient penalty where the dual is over Lipschitz functions."""
+    return request.get("penalty") or (_LIPSCHITZ if divergence.lipschitz else None)
 
 
 def _slopes(program: Program, terms: Iterable[PlayerTerm], reads: tuple[str, ...]) -> Iterator[str]:

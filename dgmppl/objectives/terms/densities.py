@@ -22,6 +22,9 @@ _REAL = ("langevin", "mala", "hmc")
 _DISCRETE = ("gibbs_with_gradients", "gibbs")
 _BLOCK = ("gibbs", "gibbs_with_gradients")
 
+# The dual's own critic as a function of the ratio, f'(r) of the Jensen-Shannon divergence.
+_JS = "½ log(2 r/(1 + r))"
+
 # Steps of a chain where nothing says otherwise; block Gibbs needs one (Hinton 2002).
 _STEPS, _BLOCK_STEPS = 60, 1
 
@@ -84,8 +87,16 @@ def ratio_critic(state: State, name: str) -> Contribution:
     assert number is not None
     reads = state.structure.program.critics[number].reads
     dual = Conjugate("js", number, reads, "critic", positive="guide", negative="prior")
-    term = PlayerTerm(Scale(-1.0, dual), f"D_JS between q({name}) and p({name})", Direction.LOWER)
+    conditions = _conditions(state, name)
+    given = ", ".join(sorted(conditions)) if conditions <= state.structure.critic_reads(number) else ""
+    sides = f"p_data({given}) q({name} | {given}) ‖ p_data({given}) p({name})" if given else f"q({name}) ‖ p({name})"
+    term = PlayerTerm(Scale(-1.0, dual), f"D_JS({sides})", Direction.LOWER)
     return Contribution(critic_name(state, number), critic_groups(state.structure.program, number), (term,))
+
+
+def _conditions(state: State, name: str) -> frozenset[str]:
+    """The data that a latent's guide reads; a critic that reads them too compares q(z | x) with p(z), else q(z)."""
+    return frozenset(state.structure.guided[name].given) & state.structure.observed_names
 
 
 def special_notes(state: State) -> tuple[str, ...]:
@@ -101,7 +112,10 @@ def special_notes(state: State) -> tuple[str, ...]:
             continue
         number = critic_of(state, name)
         assert number is not None
-        conditions = frozenset(state.structure.guided[name].given) & state.structure.observed_names
+        conditions = _conditions(state, name)
+        notes.append(
+            f"The critic's output is log r({name}), r the ratio of the two densities that it compares; T is {_JS}."
+        )
         if conditions <= state.structure.critic_reads(number):
             notes.append(f"The density ratio of {name} is estimated by a critic: an estimate of the ELBO, no bound.")
         else:

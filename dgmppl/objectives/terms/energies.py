@@ -90,7 +90,8 @@ def contrastive_divergence(state: State, request: Request) -> Share:
         if request.get("site") is None
     )
     player = Contribution("model", model_groups(state.structure), (part, *rest))
-    return Share("mixed" if rest else "gradient_only", None, (player,), (note,))
+    source = "Hinton 2002; Tieleman 2008" if persistent else "Hinton 2002"
+    return Share("mixed" if rest else "gradient_only", None, (player,), (note,), (source,))
 
 
 def _persistent(state: State, request: Request) -> bool:
@@ -142,8 +143,9 @@ def noise_contrastive(state: State, request: Request) -> Share:
         "them.",
     )
     if ranking:
-        notes += (f"Log Z of {x} falls out: each datum is ranked among noise of its own (Ma and Collins 2018).",)
-    return Share("regression", None, (player, *fitted(state, noise, variable)), notes)
+        notes += (f"Log Z of {x} falls out: each datum is ranked among noise of its own.",)
+    source = "Ma and Collins 2018" if ranking else "Gutmann and Hyvärinen 2012, section 2"
+    return Share("regression", None, (player, *fitted(state, noise, variable)), notes, (source,))
 
 
 def normalized_site(state: State, request: Request, option: str, variable: Variable) -> Site:

@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from dgmppl.ir.densities import DiffusionChain
 from dgmppl.ir.expressions import Call, Expression
 from dgmppl.objectives.algebra import Draw, FreeEnergy, LogDensity, Scale, Supervision, Term, walk
-from dgmppl.objectives.bounds import BoundOptions, estimators, guided_latents, likelihood, unnormalized
+from dgmppl.objectives.bounds import (
+    BoundOptions,
+    doubly_reparameterized,
+    estimators,
+    guided_latents,
+    likelihood,
+    unnormalized,
+)
 from dgmppl.objectives.capabilities import Ability, abilities
 from dgmppl.objectives.contributions import Contribution, Share, evidence, model_groups
 from dgmppl.objectives.derivation import Direction, PlayerTerm
@@ -66,7 +73,7 @@ def elbo(state: State, request: Request) -> Share:
 
 
 def iwae(state: State, request: Request) -> Share:
-    """The importance-weighted bound: log of the mean of K importance weights (Burda et al. 2016, eq. 8)."""
+    """The importance-weighted bound: log of the mean of K importance weights (Burda et al. 2016, section 3)."""
     if not guided_latents(state):
         raise problem(
             "objective-nothing-to-bound",
@@ -119,7 +126,7 @@ def bound(state: State, request: Request, options: BoundOptions) -> Share:
     player = Contribution("model", model_groups(state.structure), (term,))
     notes = _notes(state, options, draws, bounded) + special_notes(state)
     others += steadying(state, expression)
-    return Share(status, None if ratios else FORWARD_KL, (*others, player), notes)
+    return Share(status, None if ratios else FORWARD_KL, (*others, player), notes, _sources(state, draws, options))
 
 
 _GRADIENTS = {
@@ -137,9 +144,30 @@ def _gradients(state: State, draws: tuple[Draw, ...], options: BoundOptions) -> 
         frozen = frozen_guide(state.structure, draw.name)
         yield f"q({draw.name}): {'frozen, no gradient reaches it' if frozen else _GRADIENTS[draw.estimator]}."
     if options.importance and draws:
-        pathwise = all(draw.estimator == "pathwise" for draw in draws)
-        kind = "doubly reparameterized (DReG)" if pathwise else "VIMCO: each particle's baseline is the others' mean"
-        yield f"The guide's gradient under the importance-weighted bound is {kind}."
+        yield f"The guide's gradient under the importance-weighted bound is {_IMPORTANCE[_weighted(state, draws)][0]}."
+
+
+# How the guide's gradient is taken under a log-mean-exp: in words, and its source.
+_IMPORTANCE = {
+    "doubly": ("doubly reparameterized (DReG)", "Tucker et al. 2019"),
+    "pathwise": ("pathwise; its signal-to-noise ratio falls with the particles", "Rainforth et al. 2018"),
+    "vimco": (
+        "VIMCO: in a particle's baseline the others' geometric mean stands for its weight",
+        "Mnih and Rezende 2016",
+    ),
+}
+
+
+def _weighted(state: State, draws: tuple[Draw, ...]) -> str:
+    if doubly_reparameterized(state, draws):
+        return "doubly"
+    return "pathwise" if all(draw.estimator == "pathwise" for draw in draws) else "vimco"
+
+
+def _sources(state: State, draws: tuple[Draw, ...], options: BoundOptions) -> tuple[str, ...]:
+    if not options.importance or not draws:
+        return ()
+    return ("Burda, Grosse and Salakhutdinov 2016, section 3", _IMPORTANCE[_weighted(state, draws)][1])
 
 
 def _notes(state: State, options: BoundOptions, draws: tuple[Draw, ...], bounded: bool) -> tuple[str, ...]:
@@ -229,4 +257,5 @@ def supervise(state: State, request: Request) -> Share:
         Direction.EQUAL,
         weight=request.weight,
     )
-    return Share("regression", None, (Contribution("model", model_groups(state.structure), (term,)),))
+    player = Contribution("model", model_groups(state.structure), (term,))
+    return Share("regression", None, (player,), (), ("Kingma, Rezende, Mohamed and Welling 2014, eq. 9",))

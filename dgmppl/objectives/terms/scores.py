@@ -15,7 +15,12 @@ from dgmppl.objectives.terms.energies import energy_site, fitted, normalized_sit
 # The largest of several noises over the smallest, where the spec does not say.
 _SPAN = 100.0
 # The coordinates in which the scores of bounded supports are matched.
-_COORDINATES = {"positive": "logarithm", "unit": "logit"}
+_COORDINATES = {
+    "positive": "logarithm",
+    "unit": "logit",
+    "interval": "logit between its ends",
+    "simplex": "stick-breaking logits",
+}
 
 
 def _score(state: State, request: Request, kind: str) -> Variable:
@@ -39,6 +44,7 @@ def _share(
     *notes: str,
     constant: bool = True,
     others: tuple[Contribution, ...] = (),
+    source: str,
 ) -> Share:
     coordinates = _COORDINATES.get(state.structure.variables[term.site].site.typed.support.kind)
     if coordinates is not None:
@@ -46,11 +52,11 @@ def _share(
     estimates = f"{divergence} + const" if constant else divergence
     part = PlayerTerm(term, estimates, Direction.EQUAL, weight=request.weight)
     player = Contribution("model", model_groups(state.structure), (part,))
-    return Share("score_divergence", divergence, (player, *others), notes)
+    return Share("score_divergence", divergence, (player, *others), notes, (source,))
 
 
 def denoising_score_matching(state: State, request: Request) -> Share:
-    """Half E || score(x + sigma eps) + eps / sigma ||^2 (Vincent 2011, eq. 9), at one noise or several."""
+    """Half E || score(x + sigma eps) + eps / sigma ||^2 (Vincent 2011), at one noise or several."""
     variable = _score(state, request, "denoising")
     sigma, ladder = request.scalar("sigma"), _ladder(state, request)
     term = ScoreMatching(variable.name, "denoising", sigma, ladder=ladder)
@@ -59,15 +65,20 @@ def denoising_score_matching(state: State, request: Request) -> Share:
             "Denoising score matching fits the data smoothed by the noise: at its optimum the model is "
             "p_data ∗ N(0, σ²I)."
         )
-        return _share(state, request, term, "D_F(p_data ∗ N(0, σ²I) ‖ p_model)", note)
+        return _share(state, request, term, "D_F(p_data ∗ N(0, σ²I) ‖ p_model)", note, source="Vincent 2011")
+    source = "Vincent 2011; Song and Ermon 2019, eq. 6"
     if ladder.level is not None:
-        note = f"At each level the optimum is p_data ∗ N(0, σₖ²I); the model's own density is that at {ladder.level}."
-        return _share(state, request, term, f"∑ₖ wₖ D_F(p_data ∗ N(0, σₖ²I) ‖ p_model({ladder.level} = σₖ))", note)
+        note = (
+            f"At each level the optimum is p_data ∗ N(0, σₖ²I); the model's own density is that at {ladder.level}. "
+            "Langevin samples walk down the levels (Song and Ermon 2019, algorithm 1)."
+        )
+        fitted = f"∑ₖ wₖ D_F(p_data ∗ N(0, σₖ²I) ‖ p_model({ladder.level} = σₖ))"
+        return _share(state, request, term, fitted, note, source=source)
     note = (
         "One density is fitted to the data under every noise, which none equals: name a constant of the model that "
         "the energy reads, `level=NAME`, to fit each."
     )
-    return _share(state, request, term, "∑ₖ wₖ D_F(p_data ∗ N(0, σₖ²I) ‖ p_model)", note)
+    return _share(state, request, term, "∑ₖ wₖ D_F(p_data ∗ N(0, σₖ²I) ‖ p_model)", note, source=source)
 
 
 def _ladder(state: State, request: Request) -> NoiseLadder | None:
@@ -116,16 +127,17 @@ def _constant(density: object) -> bool:
 
 
 def sliced_score_matching(state: State, request: Request) -> Share:
-    """E v^T (d score) v + half (v^T score)^2 over random directions v (Song et al. 2020, eq. 8)."""
+    """E v^T (d score) v + half (v^T score)^2 over random directions v (Song et al. 2020)."""
     variable = _score(state, request, "sliced")
     term = ScoreMatching(variable.name, "sliced", projections=request.whole("projections") or 1)
-    return _share(state, request, term, "D_F(p_data ‖ p_model)")
+    return _share(state, request, term, "D_F(p_data ‖ p_model)", source="Song, Garg, Shi and Ermon 2020")
 
 
 def implicit_score_matching(state: State, request: Request) -> Share:
     """E tr(d score) + half || score ||^2 (Hyvarinen 2005, theorem 1)."""
     variable = _score(state, request, "implicit")
-    return _share(state, request, ScoreMatching(variable.name, "implicit"), "D_F(p_data ‖ p_model)")
+    term = ScoreMatching(variable.name, "implicit")
+    return _share(state, request, term, "D_F(p_data ‖ p_model)", source="Hyvärinen 2005, theorem 1")
 
 
 def explicit_score_matching(state: State, request: Request) -> Share:
@@ -134,5 +146,5 @@ def explicit_score_matching(state: State, request: Request) -> Share:
     reference = normalized_site(state, request, "density", variable)
     term = ScoreMatching(variable.name, "explicit", density=reference.name)
     note = f"Explicit score matching takes the data's score from {reference.name}: it is right where that is right."
-    others = fitted(state, reference, variable)
-    return _share(state, request, term, "D_F(p_data ‖ p_model)", note, constant=False, others=others)
+    others, source = fitted(state, reference, variable), "Hyvärinen 2005, eq. 2"
+    return _share(state, request, term, "D_F(p_data ‖ p_model)", note, constant=False, others=others, source=source)

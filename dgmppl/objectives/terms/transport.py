@@ -11,13 +11,15 @@ from dgmppl.objectives.derivation import Direction, PlayerTerm
 from dgmppl.objectives.requests import Request, called, problem
 from dgmppl.objectives.state import State
 
+_SOURCES = {"linear": "Lipman et al. 2023, eq. 9", "variance_preserving": "Albergo and Vanden-Eijnden 2023"}
+_SOURCES_OF_PAIRS = {"optimal_transport": ("Tong et al. 2024",)}
+
 
 def flow_matching(state: State, request: Request) -> Share:
     """E || field(x_t, t) - d x_t / dt ||^2 along paths from base to data (Lipman et al. 2023, eq. 9).
 
-    Straight lines, or arcs that keep the variance (Albergo and Vanden-Eijnden 2023, eq. 7); with
-    `coupling=optimal_transport` each batch is paired by the plan of least squared distance (Tong et al. 2024,
-    section 3.2).
+    Straight lines, or arcs that keep the variance (Albergo and Vanden-Eijnden 2023); with
+    `coupling=optimal_transport` each batch is paired by the plan of least squared distance (Tong et al. 2024).
     """
     path, coupling, named = request.word("path"), request.word("coupling"), called(request.get("site"))
     program = state.structure.program
@@ -46,7 +48,8 @@ def flow_matching(state: State, request: Request) -> Share:
     notes: tuple[str, ...] = (note,)
     if coupling == "optimal_transport":
         notes += ("Pairs come from each batch's optimal transport plan: the target depends on the batch's size.",)
-    return Share("regression", None, (Contribution("model", model_groups(state.structure), (term,)),), notes)
+    player = Contribution("model", model_groups(state.structure), (term,))
+    return Share("regression", None, (player,), notes, (_SOURCES[path], *_SOURCES_OF_PAIRS.get(coupling, ())))
 
 
 def denoising(state: State, request: Request, name: str) -> Share:

@@ -1,8 +1,8 @@
 """avb: compiled by dgmppl from avb.yaml (sha256 1edf47d5b9fa), backend pyro.
 
 p(x, z) = p(z) p(x | z)
-minimize  −[E_{q}[T(z)] − E_{p}[f*(T(z))]]    D_JS between q(z) and p(z)
-minimize  −E_{q(z|x)}[log p(x|z) − T(z)]    E_data[log p(x)]
+minimize  −[E_{q}[T(z)] − E_{p}[f*(T(z))]]    D_JS(p_data(x) q(z | x) ‖ p_data(x) p(z))
+minimize  −E_{q(z|x)}[log p(x|z) − log r(z)]    E_data[log p(x)]
 """
 
 import math
@@ -55,7 +55,7 @@ class Ratio(nn.Module):
         h = F.relu(self.layers[0](h))
         h = F.relu(self.layers[1](h))
         h = self.layers[2](h)
-        return h[..., 0]
+        return h.squeeze(-1)
 
 
 NETWORKS = {"encoder": Encoder, "decoder": Decoder, "ratio": Ratio}
@@ -138,24 +138,22 @@ def loss_critic(own, other, state, batch, noise, step):
     ratio = own["ratio"]
     like = noise["e@guide"]
     x = batch["x"].to(like.dtype)
-    # the critic on draws of the guide
     e = noise["e@guide"]  # [B, 8]
     encoder_out = encoder(x, e)  # [B, 16]
-    ratio_out = ratio(x, encoder_out)  # [B]
-    # the critic on draws of the prior
     z = noise["z@prior"]  # [B, 16]
-    ratio_out_ = ratio(x, z)  # [B]
+    # the critic on draws of the guide and on draws of the prior
+    z_sides = operations.stack([encoder_out, z], -3)  # [sides, B, 16]
+    ratio_out = ratio(x, z_sides)  # [sides, B]
+    critic_data = ratio_out[0]  # [B]
+    critic_fake = ratio_out[1]  # [B]
     # [B]
-    divergence = (
-        0.5 * (math.log(2) - operations.softplus(-ratio_out))
-        - 0.5 * (operations.softplus(ratio_out_) - math.log(2))
-    )
+    divergence = math.log(2) - 0.5 * (operations.softplus(-critic_data) + operations.softplus(critic_fake))
     loss = (-divergence).mean()  # []
     return loss, state, {"loss": loss, "divergence": divergence.mean()}
 
 
 def loss_model(own, other, state, batch, noise, step):
-    """minimize  −E_{q(z|x)}[log p(x|z) − T(z)]    (nats per datum)"""
+    """minimize  −E_{q(z|x)}[log p(x|z) − log r(z)]    (nats per datum)"""
     encoder = own["encoder"]
     decoder = own["decoder"]
     ratio = other["ratio"]

@@ -1,9 +1,9 @@
 """bigan: compiled by dgmppl from bigan.yaml (sha256 39c464e05cce), backend pyro.
 
 p(x, z) = p(z) p(x | z)
-minimize  −[E_{p_data}[T(x, z)] − E_{p}[f*(T(x, z))]]    D_JS(p_data(x) q(z | x) ‖ p(z) p(x | z))
-minimize  E_{p_data}[f*(T(x, z))] − E_{p}[T(x, z)]    a variant of descending D_JS(p_data(x) q(z | x) ‖ p(z)
-p(x | z))
+minimize  −[E_{p_data q}[T(x, z)] − E_{p}[f*(T(x, z))]]    D_JS(p_data(x) q(z | x) ‖ p(z) p(x | z))
+minimize  E_{p_data q}[f*(T(x, z))] − E_{p}[T(x, z)]    D_JS(p_data(x) q(z | x) ‖ p(z) p(x | z)), by the
+non-saturating variant of its descent
 """
 
 import math
@@ -55,7 +55,7 @@ class Discriminator(nn.Module):
         h = F.leaky_relu(self.layers[0](h), 0.01)
         h = F.leaky_relu(self.layers[1](h), 0.01)
         h = self.layers[2](h)
-        return h[..., 0]
+        return h.squeeze(-1)
 
 
 NETWORKS = {"generator": Generator, "encoder": Encoder, "discriminator": Discriminator}
@@ -126,44 +126,45 @@ def noise(generator, name, rows, particles=1, dtype=None, device=None):
 
 
 def loss_critic(own, other, state, batch, noise, step):
-    """minimize  −[E_{p_data}[T(x, z)] − E_{p}[f*(T(x, z))]]    (nats per datum)"""
+    """minimize  −[E_{p_data q}[T(x, z)] − E_{p}[f*(T(x, z))]]    (nats per datum)"""
     encoder = other["encoder"]
-    discriminator = own["discriminator"]
     generator_ = other["generator"]
+    discriminator = own["discriminator"]
     x = batch["x"]
-    # the critic on the data
     encoder_out = encoder(x)  # [B, 2]
-    discriminator_out = discriminator(x, encoder_out)  # [B]
-    # the critic on samples of the model
     z = noise["z@model"]  # [B, 2]
     generator_out = generator_(z)  # [B, 2]
-    discriminator_out_ = discriminator(generator_out, z)  # [B]
+    # the critic on the data and on samples of the model
+    x_sides = operations.stack([x, generator_out], -3)  # [sides, B, 2]
+    z_sides = operations.stack([encoder_out, z], -3)  # [sides, B, 2]
+    discriminator_out = discriminator(x_sides, z_sides)  # [sides, B]
+    critic_data = discriminator_out[0]  # [B]
+    critic_fake = discriminator_out[1]  # [B]
     # [B]
-    divergence = (
-        0.5 * (math.log(2) - operations.softplus(-discriminator_out))
-        - 0.5 * (operations.softplus(discriminator_out_) - math.log(2))
-    )
+    divergence = math.log(2) - 0.5 * (operations.softplus(-critic_data) + operations.softplus(critic_fake))
     loss = (-divergence).mean()  # []
     return loss, state, {"loss": loss, "divergence": divergence.mean()}
 
 
 def loss_model(own, other, state, batch, noise, step):
-    """minimize  E_{p_data}[f*(T(x, z))] − E_{p}[T(x, z)]    (nats per datum)"""
+    """minimize  E_{p_data q}[f*(T(x, z))] − E_{p}[T(x, z)]    (nats per datum)"""
     encoder = own["encoder"]
-    discriminator = other["discriminator"]
     generator_ = own["generator"]
+    discriminator = other["discriminator"]
     x = batch["x"]
-    # the critic on the data
     encoder_out = encoder(x)  # [B, 2]
-    discriminator_out = discriminator(x, encoder_out)  # [B]
-    # the critic on samples of the model
     z = noise["z@model"]  # [B, 2]
     generator_out = generator_(z)  # [B, 2]
-    discriminator_out_ = discriminator(generator_out, z)  # [B]
+    # the critic on the data and on samples of the model
+    x_sides = operations.stack([x, generator_out], -3)  # [sides, B, 2]
+    z_sides = operations.stack([encoder_out, z], -3)  # [sides, B, 2]
+    discriminator_out = discriminator(x_sides, z_sides)  # [sides, B]
+    critic_data = discriminator_out[0]  # [B]
+    critic_fake = discriminator_out[1]  # [B]
     # []
     loss = (
-        0.5 * (operations.softplus(discriminator_out) - math.log(2))
-        - 0.5 * (math.log(2) - operations.softplus(-discriminator_out_))
+        0.5 * (operations.softplus(critic_data) - math.log(2))
+        - 0.5 * (math.log(2) - operations.softplus(-critic_fake))
     ).mean()
     return loss, state, {"loss": loss}
 

@@ -26,7 +26,7 @@ class Net(eqx.Module):
     def __call__(self, x):
         h = jnp.tanh(self.layers[0](x))
         h = self.layers[1](h)
-        return h[..., 0]
+        return h.squeeze(-1)
 
 
 NETWORKS = {"net": Net}

@@ -24,7 +24,7 @@ class Net(nn.Module):
     def forward(self, x):
         h = torch.tanh(self.layers[0](x))
         h = self.layers[1](h)
-        return h[..., 0]
+        return h.squeeze(-1)
 
 
 NETWORKS = {"net": Net}

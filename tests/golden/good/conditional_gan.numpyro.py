@@ -2,7 +2,7 @@
 
 p(x, z | y) = p(z) p(x | y, z)
 minimize  −[E_{p_data}[T(x)] − E_{p}[f*(T(x))]]    D_JS(p_data ‖ p_model)
-minimize  −E_{p}[T(x)]    a variant of descending D_JS(p_data ‖ p_model)
+minimize  −E_{p}[T(x)]    D_JS(p_data ‖ p_model), by the non-saturating variant of its descent
 """
 
 import math
@@ -55,7 +55,7 @@ class Discriminator(eqx.Module):
         h = jax.nn.leaky_relu(self.layers[0](h), 0.01)
         h = jax.nn.leaky_relu(self.layers[1](h), 0.01)
         h = self.layers[2](h)
-        return h[..., 0]
+        return h.squeeze(-1)
 
 
 NETWORKS = {"generator": Generator, "discriminator": Discriminator}
@@ -93,22 +93,20 @@ def noise(key, name, rows, particles=1, dtype=None):
 
 def loss_critic(own, other, state, batch, noise, step):
     """minimize  −[E_{p_data}[T(x)] − E_{p}[f*(T(x))]]    (nats per datum)"""
-    discriminator = own["discriminator"]
     generator_ = other["generator"]
+    discriminator = own["discriminator"]
     like = noise["z@model"]
     x = batch["x"]
     y = batch["y"]
-    # the critic on the data
-    discriminator_out = discriminator(x, operations.one_hot(y, 10, like))  # [B]
-    # the critic on samples of the model
     z = noise["z@model"]  # [B, 16]
     generator_out = generator_(z, operations.one_hot(y, 10, like))  # [B, 64]
-    discriminator_out_ = discriminator(generator_out, operations.one_hot(y, 10, like))  # [B]
+    # the critic on the data and on samples of the model
+    x_sides = operations.stack([x, generator_out], -3)  # [sides, B, 64]
+    discriminator_out = discriminator(x_sides, operations.one_hot(y, 10, like))  # [sides, B]
+    critic_data = discriminator_out[0]  # [B]
+    critic_fake = discriminator_out[1]  # [B]
     # [B]
-    divergence = (
-        0.5 * (math.log(2) - operations.softplus(-discriminator_out))
-        - 0.5 * (operations.softplus(discriminator_out_) - math.log(2))
-    )
+    divergence = math.log(2) - 0.5 * (operations.softplus(-critic_data) + operations.softplus(critic_fake))
     loss = (-divergence).mean()  # []
     return loss, state, {"loss": loss, "divergence": divergence.mean()}
 

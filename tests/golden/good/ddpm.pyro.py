@@ -1,7 +1,7 @@
 """ddpm: compiled by dgmppl from ddpm.yaml (sha256 4dd64d0a7f82), backend pyro.
 
 p(x) = ∫ p(x_T) ∏ₜ p(xₜ₋₁ | xₜ) dx₁…dx_T
-minimize  E_{t,ε}[w_simple(t) ‖target − net(x_{t}, t)‖²]    a reweighting of the variational bound's terms
+minimize  E_{t,ε}[w_simple(t) ‖target − net(xₜ, t)‖²]    a reweighting of the variational bound's terms
 """
 
 import torch.nn.functional as F
@@ -52,7 +52,7 @@ def noise(generator, name, rows, particles=1, dtype=None, device=None):
 
 
 def loss_model(own, other, state, batch, noise, step):
-    """minimize  E_{t,ε}[w_simple(t) ‖target − net(x_{t}, t)‖²]    (nats per datum)"""
+    """minimize  E_{t,ε}[w_simple(t) ‖target − net(xₜ, t)‖²]    (nats per datum)"""
     denoiser = own["denoiser"]
     x = batch["x"]
     x_process = diffusion.Process(schedules.cosine(0.008), "noise", 1, steps=1000)

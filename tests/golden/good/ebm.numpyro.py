@@ -31,7 +31,7 @@ class Potential(eqx.Module):
         h = operations.softplus(self.layers[0](x))
         h = operations.softplus(self.layers[1](h))
         h = self.layers[2](h)
-        return h[..., 0]
+        return h.squeeze(-1)
 
 
 NETWORKS = {"potential": Potential}
@@ -52,14 +52,14 @@ def model(parameters, x=None, *, rows=4096, size=None):
 
         def log_p_x_(x_value):
             potential_out = potential(x_value)  # [B]
-            return -potential_out + densities.normal(x_value, 0.0, 2.0).sum(-1)
+            return densities.normal(x_value, 0.0, 2.0).sum(-1) - potential_out
 
         def draw_x(noise):
             x_start = 2.0 * noise["x.start"]  # [B, 2]
 
             def log_p_x(x_value_):
                 potential_out_ = potential(x_value_)  # [B]
-                return -potential_out_ + densities.normal(x_value_, 0.0, 2.0).sum(-1)
+                return densities.normal(x_value_, 0.0, 2.0).sum(-1) - potential_out_
             x_sampled = samplers.langevin(log_p_x, x_start, 1, noise["x.chain"], step_size=0.01)  # [B, 2]
             return x_sampled
 
@@ -109,7 +109,7 @@ def loss_model(own, other, state, batch, noise, step):
 
     def log_p_x(x_value):
         potential_out = potential(x_value)  # [B]
-        return -potential_out + densities.normal(x_value, 0.0, 2.0).sum(-1)
+        return densities.normal(x_value, 0.0, 2.0).sum(-1) - potential_out
     loss = (0.5 * jnp.square(derivatives.gradient(log_p_x, x_noisy, 1) + eps / 0.1).sum(-1)).mean()  # []
     return loss, state, {"loss": loss}
 
@@ -119,7 +119,7 @@ def unnormalized_x(parameters, batch):
     potential = parameters["potential"]
     x = batch["x"]
     potential_out = potential(x)  # [B]
-    return -potential_out + densities.normal(x, 0.0, 2.0).sum(-1)
+    return densities.normal(x, 0.0, 2.0).sum(-1) - potential_out
 
 
 def anneal_x(parameters, batch, noise):
@@ -132,7 +132,7 @@ def anneal_x(parameters, batch, noise):
 
     def log_p_x(x_value_):
         potential_out = potential(x_value_)  # [B]
-        return -potential_out + densities.normal(x_value_, 0.0, 2.0).sum(-1)
+        return densities.normal(x_value_, 0.0, 2.0).sum(-1) - potential_out
     # [B, 2]
     x_sampled = annealing.hmc(
         log_base_x,
@@ -158,7 +158,7 @@ def anneal_x_back(parameters, batch, noise):
 
     def log_p_x(x_value_):
         potential_out = potential(x_value_)  # [B]
-        return -potential_out + densities.normal(x_value_, 0.0, 2.0).sum(-1)
+        return densities.normal(x_value_, 0.0, 2.0).sum(-1) - potential_out
     # [B, 2]
     x_sampled = annealing.hmc(
         log_base_x,
@@ -179,7 +179,7 @@ def log_unnormalized(parameters, batch):
     potential = parameters["potential"]
     x = batch["x"]
     potential_out = potential(x)  # [B]
-    return -potential_out + densities.normal(x, 0.0, 2.0).sum(-1)
+    return densities.normal(x, 0.0, 2.0).sum(-1) - potential_out
 
 
 def sample(parameters, batch, noise):
@@ -191,6 +191,6 @@ def sample(parameters, batch, noise):
 
     def log_p_x(x_value):
         potential_out = potential(x_value)  # [B]
-        return -potential_out + densities.normal(x_value, 0.0, 2.0).sum(-1)
+        return densities.normal(x_value, 0.0, 2.0).sum(-1) - potential_out
     x_sampled = samplers.langevin(log_p_x, x_start, 1, noise["x.chain"], step_size=0.01)  # [B, 2]
     return {"x": x_sampled}

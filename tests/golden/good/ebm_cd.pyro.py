@@ -1,7 +1,7 @@
 """ebm-cd: compiled by dgmppl from ebm_cd.yaml (sha256 0833bec1c0c3), backend pyro.
 
 p(x) = p₀(x) exp(−E(x)) / Z
-minimize  E_{p_data(x)}[∇E(x)] − E_{p(x)}[∇E(x)]    the gradient of −E_data[log p(x)]
+minimize  E_{p_data(x)}[∇_θ E(x)] − E_{p(x)}[∇_θ E(x)]    the gradient of −E_data[log p(x)]
 """
 
 import pyro
@@ -23,7 +23,7 @@ class Potential(nn.Module):
         h = operations.softplus(self.layers[0](x))
         h = operations.softplus(self.layers[1](h))
         h = self.layers[2](h)
-        return h[..., 0]
+        return h.squeeze(-1)
 
 
 NETWORKS = {"potential": Potential}
@@ -51,14 +51,14 @@ class Model(programs.LocalModule):
 
             def log_p_x_(x_value):
                 potential_out = potential(x_value)  # [B]
-                return -potential_out + densities.normal(x_value, 0.0, 2.0).sum(-1)
+                return densities.normal(x_value, 0.0, 2.0).sum(-1) - potential_out
 
             def draw_x(noise):
                 x_start = 2.0 * noise["x.start"]  # [B, 2]
 
                 def log_p_x(x_value_):
                     potential_out_ = potential(x_value_)  # [B]
-                    return -potential_out_ + densities.normal(x_value_, 0.0, 2.0).sum(-1)
+                    return densities.normal(x_value_, 0.0, 2.0).sum(-1) - potential_out_
                 x_sampled = samplers.langevin(log_p_x, x_start, 1, noise["x.chain"], step_size=0.01)  # [B, 2]
                 return x_sampled
 
@@ -116,18 +116,18 @@ def initial_state(noise):
 
 
 def loss_model(own, other, state, batch, noise, step):
-    """minimize  E_{p_data(x)}[∇E(x)] − E_{p(x)}[∇E(x)]    (nats per datum)"""
+    """minimize  E_{p_data(x)}[∇_θ E(x)] − E_{p(x)}[∇_θ E(x)]    (nats per datum)"""
     potential = own["potential"]
     x = batch["x"]
 
     def log_p_x(x_value):
         potential_out = potential(x_value)  # [B]
-        return -potential_out + densities.normal(x_value, 0.0, 2.0).sum(-1)
+        return densities.normal(x_value, 0.0, 2.0).sum(-1) - potential_out
     x_sampled = samplers.langevin(log_p_x, state["x.chain"], 1, noise["x.chain"], step_size=0.01)  # [B, 2]
     potential_out_ = potential(x_sampled)  # [B]
-    log_p_x_ = -potential_out_ + densities.normal(x_sampled, 0.0, 2.0).sum(-1)  # [B]
+    log_p_x_ = densities.normal(x_sampled, 0.0, 2.0).sum(-1) - potential_out_  # [B]
     potential_out_2 = potential(x)  # [B]
-    log_p_x_2 = -potential_out_2 + densities.normal(x, 0.0, 2.0).sum(-1)  # [B]
+    log_p_x_2 = densities.normal(x, 0.0, 2.0).sum(-1) - potential_out_2  # [B]
     loss = (log_p_x_ - log_p_x_2).mean()  # []
     return loss, {**state, "x.chain": x_sampled}, {"loss": loss}
 
@@ -137,7 +137,7 @@ def unnormalized_x(parameters, batch):
     potential = parameters["potential"]
     x = batch["x"]
     potential_out = potential(x)  # [B]
-    return -potential_out + densities.normal(x, 0.0, 2.0).sum(-1)
+    return densities.normal(x, 0.0, 2.0).sum(-1) - potential_out
 
 
 def anneal_x(parameters, batch, noise):
@@ -150,7 +150,7 @@ def anneal_x(parameters, batch, noise):
 
     def log_p_x(x_value_):
         potential_out = potential(x_value_)  # [B]
-        return -potential_out + densities.normal(x_value_, 0.0, 2.0).sum(-1)
+        return densities.normal(x_value_, 0.0, 2.0).sum(-1) - potential_out
     # [B, 2]
     x_sampled = annealing.hmc(
         log_base_x,
@@ -176,7 +176,7 @@ def anneal_x_back(parameters, batch, noise):
 
     def log_p_x(x_value_):
         potential_out = potential(x_value_)  # [B]
-        return -potential_out + densities.normal(x_value_, 0.0, 2.0).sum(-1)
+        return densities.normal(x_value_, 0.0, 2.0).sum(-1) - potential_out
     # [B, 2]
     x_sampled = annealing.hmc(
         log_base_x,
@@ -197,7 +197,7 @@ def log_unnormalized(parameters, batch):
     potential = parameters["potential"]
     x = batch["x"]
     potential_out = potential(x)  # [B]
-    return -potential_out + densities.normal(x, 0.0, 2.0).sum(-1)
+    return densities.normal(x, 0.0, 2.0).sum(-1) - potential_out
 
 
 def sample(parameters, batch, noise):
@@ -209,6 +209,6 @@ def sample(parameters, batch, noise):
 
     def log_p_x(x_value):
         potential_out = potential(x_value)  # [B]
-        return -potential_out + densities.normal(x_value, 0.0, 2.0).sum(-1)
+        return densities.normal(x_value, 0.0, 2.0).sum(-1) - potential_out
     x_sampled = samplers.langevin(log_p_x, x_start, 1, noise["x.chain"], step_size=0.01)  # [B, 2]
     return {"x": x_sampled}

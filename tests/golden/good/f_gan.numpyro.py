@@ -2,7 +2,7 @@
 
 p(x, z) = p(z) p(x | z)
 minimize  −[E_{p_data}[T(x)] − E_{p}[f*(T(x))]]    χ²(p_data ‖ p_model)
-minimize  −E_{p}[f*(T(x))]    χ²(p_data ‖ p_model)
+minimize  −E_{p}[f*(T(x))]    χ²(p_data ‖ p_model) − E_{p_data}[T], whose second part it does not move
 """
 
 import equinox as eqx
@@ -12,7 +12,7 @@ import numpyro
 import numpyro.distributions as dist
 from numpyro.contrib.module import eqx_module
 
-from dgmppl_numpyro import draws, networks
+from dgmppl_numpyro import draws, networks, operations
 
 
 class Generator(eqx.Module):
@@ -51,7 +51,7 @@ class Discriminator(eqx.Module):
         h = jax.nn.leaky_relu(self.layers[0](x), 0.01)
         h = jax.nn.leaky_relu(self.layers[1](h), 0.01)
         h = self.layers[2](h)
-        return h[..., 0]
+        return h.squeeze(-1)
 
 
 NETWORKS = {"generator": Generator, "discriminator": Discriminator}
@@ -88,16 +88,17 @@ def noise(key, name, rows, particles=1, dtype=None):
 
 def loss_critic(own, other, state, batch, noise, step):
     """minimize  −[E_{p_data}[T(x)] − E_{p}[f*(T(x))]]    (nats per datum)"""
-    discriminator = own["discriminator"]
     generator_ = other["generator"]
+    discriminator = own["discriminator"]
     x = batch["x"]
-    # the critic on the data
-    discriminator_out = discriminator(x)  # [B]
-    # the critic on samples of the model
     z = noise["z@model"]  # [B, 2]
     generator_out = generator_(z)  # [B, 2]
-    discriminator_out_ = discriminator(generator_out)  # [B]
-    divergence = discriminator_out - (0.25 * jnp.square(discriminator_out_) + discriminator_out_)  # [B]
+    # the critic on the data and on samples of the model
+    x_sides = operations.stack([x, generator_out], -3)  # [sides, B, 2]
+    discriminator_out = discriminator(x_sides)  # [sides, B]
+    critic_data = discriminator_out[0]  # [B]
+    critic_fake = discriminator_out[1]  # [B]
+    divergence = critic_data - (0.25 * jnp.square(critic_fake) + critic_fake)  # [B]
     loss = (-divergence).mean()  # []
     return loss, state, {"loss": loss, "divergence": divergence.mean()}
 

@@ -1,7 +1,7 @@
 """flow-matching: compiled by dgmppl from flow_matching.yaml (sha256 a2657847dc71), backend numpyro.
 
 p(x) = p(z) |det ∂z/∂x|, z = flow⁻¹(x)
-minimize  E_{t,x₀,x₁}‖field(x_{t}, t) − (x_{1} − x_{0})‖²    E‖field(xₜ, t) − E[∂ₜxₜ | xₜ]‖² + const
+minimize  E_{t,x₀,x₁}‖field(xₜ, t) − (x₁ − x₀)‖²    E‖field(xₜ, t) − E[∂ₜxₜ | xₜ]‖² + const
 """
 
 import equinox as eqx
@@ -97,7 +97,7 @@ def noise(key, name, rows, particles=1, dtype=None):
 
 
 def loss_model(own, other, state, batch, noise, step):
-    """minimize  E_{t,x₀,x₁}‖field(x_{t}, t) − (x_{1} − x_{0})‖²    (nats per datum)"""
+    """minimize  E_{t,x₀,x₁}‖field(xₜ, t) − (x₁ − x₀)‖²    (nats per datum)"""
     field = own["field"]
     flow = other["flow"]
     flow = flow.bind({"field": field})

@@ -2,8 +2,8 @@
 
 p(x, z) = p(z) p(x | z)
 minimize  −[E_{p_data}[T(x)] − E_{p}[f*(T(x))]]    D_JS(p_data ‖ p_model)
-minimize  r1(0.1) on T    the critic's constraint
-minimize  −E_{p}[T(x)]    a variant of descending D_JS(p_data ‖ p_model)
+minimize  r1(0.1) on T    the critic's penalty
+minimize  −E_{p}[T(x)]    D_JS(p_data ‖ p_model), by the non-saturating variant of its descent
 """
 
 import math
@@ -54,7 +54,7 @@ class Discriminator(eqx.Module):
         h = jax.nn.leaky_relu(self.layers[0](x), 0.01)
         h = jax.nn.leaky_relu(self.layers[1](h), 0.01)
         h = self.layers[2](h)
-        return h[..., 0]
+        return h.squeeze(-1)
 
 
 NETWORKS = {"generator": Generator, "discriminator": Discriminator}
@@ -91,24 +91,22 @@ def noise(key, name, rows, particles=1, dtype=None):
 
 def loss_critic(own, other, state, batch, noise, step):
     """minimize  −[E_{p_data}[T(x)] − E_{p}[f*(T(x))]] + r1(0.1) on T    (nats per datum)"""
-    discriminator = own["discriminator"]
     generator_ = other["generator"]
+    discriminator = own["discriminator"]
     x = batch["x"]
-    # the critic on the data
-    discriminator_out = discriminator(x)  # [B]
-    # the critic on samples of the model
     z = noise["z@model"]  # [B, 2]
     generator_out = generator_(z)  # [B, 2]
-    discriminator_out_ = discriminator(generator_out)  # [B]
+    # the critic on the data and on samples of the model
+    x_sides = operations.stack([x, generator_out], -3)  # [sides, B, 2]
+    discriminator_out = discriminator(x_sides)  # [sides, B]
+    critic_data = discriminator_out[0]  # [B]
+    critic_fake = discriminator_out[1]  # [B]
     # [B]
-    divergence = (
-        0.5 * (math.log(2) - operations.softplus(-discriminator_out))
-        - 0.5 * (operations.softplus(discriminator_out_) - math.log(2))
-    )
+    divergence = math.log(2) - 0.5 * (operations.softplus(-critic_data) + operations.softplus(critic_fake))
 
     def critic(point):
-        discriminator_out_2 = discriminator(point)  # [B]
-        return discriminator_out_2
+        discriminator_out_ = discriminator(point)  # [B]
+        return discriminator_out_
     slope = derivatives.gradient(critic, x, 1)  # [B, 2]
     loss = (-divergence).mean() + (0.5 * 0.1 * jnp.square(slope).sum(-1)).mean()  # []
     return loss, state, {"loss": loss, "divergence": divergence.mean()}

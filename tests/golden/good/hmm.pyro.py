@@ -48,7 +48,7 @@ class Model(programs.LocalModule):
             def log_p_x(x_value):
                 states = operations.arange(3, 1, like)  # [z, B]
                 states_ = operations.arange(3, 2, like)  # [z, B]
-                states_2 = operations.arange(3, 3, like)  # [(before), B]
+                states_2 = operations.arange(3, 3, like)  # [before, B]
                 z_start = torch.movedim(densities.categorical_probs(states, start), 0, -1)  # [B, 3]
                 # [B, 49, 3, 3]
                 z_move = torch.movedim(
@@ -118,7 +118,7 @@ def loss_model(own, other, state, batch, noise, step):
     x = batch["x"]
     states = operations.arange(3, 1, like)  # [z, B]
     states_ = operations.arange(3, 2, like)  # [z, B]
-    states_2 = operations.arange(3, 3, like)  # [(before), B]
+    states_2 = operations.arange(3, 3, like)  # [before, B]
     z_start = torch.movedim(densities.categorical_probs(states, start), 0, -1)  # [B, 3]
     # [B, 49, 3, 3]
     z_move = torch.movedim(torch.movedim(densities.categorical_probs(states_, move[states_2]), 0, -1), 0, -1)
@@ -138,7 +138,7 @@ def log_prob(parameters, batch):
     x = batch["x"]
     states = operations.arange(3, 1, like)  # [z, B]
     states_ = operations.arange(3, 2, like)  # [z, B]
-    states_2 = operations.arange(3, 3, like)  # [(before), B]
+    states_2 = operations.arange(3, 3, like)  # [before, B]
     z_start = torch.movedim(densities.categorical_probs(states, start), 0, -1)  # [B, 3]
     # [B, 49, 3, 3]
     z_move = torch.movedim(torch.movedim(densities.categorical_probs(states_, move[states_2]), 0, -1), 0, -1)
@@ -157,7 +157,7 @@ def posterior(parameters, batch):
     x = batch["x"]
     states = operations.arange(3, 1, like)  # [z, B]
     states_ = operations.arange(3, 2, like)  # [z, B]
-    states_2 = operations.arange(3, 3, like)  # [(before), B]
+    states_2 = operations.arange(3, 3, like)  # [before, B]
     z_start = torch.movedim(densities.categorical_probs(states, start), 0, -1)  # [B, 3]
     # [B, 49, 3, 3]
     z_move = torch.movedim(torch.movedim(densities.categorical_probs(states_, move[states_2]), 0, -1), 0, -1)

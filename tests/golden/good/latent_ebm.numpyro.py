@@ -1,7 +1,7 @@
 """latent-ebm: compiled by dgmppl from latent_ebm.yaml (sha256 ac6b0ae025bd), backend numpyro.
 
-p(x, z) = p₀(z) exp(−E(z)) / Z p(x | z)
-minimize  E_{q(z|x)}[∇E(z)] − E_{p(z)}[∇E(z)]    the gradient of −E_q[log p(z)]
+p(x, z) = [p₀(z) exp(−E(z)) / Z] p(x | z)
+minimize  E_{q(z|x)}[∇_θ E(z)] − E_{p(z)}[∇_θ E(z)]    the gradient of −E_q[log p(z)]
 minimize  −E_{q(z|x)}[log p(x|z) + log p̃(z) − log q(z|x)]    E_data[log p(x)] + log Z_z
 """
 
@@ -72,7 +72,7 @@ class Tilt(eqx.Module):
         h = jax.nn.relu(self.layers[0](x))
         h = jax.nn.relu(self.layers[1](h))
         h = self.layers[2](h)
-        return h[..., 0]
+        return h.squeeze(-1)
 
 
 NETWORKS = {"encoder": Encoder, "decoder": Decoder, "tilt": Tilt}
@@ -94,14 +94,14 @@ def model(parameters, x=None, *, rows=1617, size=None):
 
         def log_p_z_(z_value):
             tilt_out = tilt(z_value)  # [B]
-            return -tilt_out + densities.standard_normal(z_value).sum(-1)
+            return densities.standard_normal(z_value).sum(-1) - tilt_out
 
         def draw_z(noise):
             z_start = noise["z.start"]  # [B, 16]
 
             def log_p_z(z_value_):
                 tilt_out_ = tilt(z_value_)  # [B]
-                return -tilt_out_ + densities.standard_normal(z_value_).sum(-1)
+                return densities.standard_normal(z_value_).sum(-1) - tilt_out_
             z_sampled = samplers.langevin(log_p_z, z_start, 1, noise["z.chain"], step_size=0.01)  # [B, 16]
             return z_sampled
 
@@ -166,7 +166,7 @@ def noise(key, name, rows, particles=1, dtype=None):
 
 
 def loss_energy(own, other, state, batch, noise, step):
-    """minimize  E_{q(z|x)}[∇E(z)] − E_{p(z)}[∇E(z)]    (nats per datum)"""
+    """minimize  E_{q(z|x)}[∇_θ E(z)] − E_{p(z)}[∇_θ E(z)]    (nats per datum)"""
     encoder = other["encoder"]
     tilt = own["tilt"]
     like = noise["z"]
@@ -177,12 +177,12 @@ def loss_energy(own, other, state, batch, noise, step):
 
     def log_p_z(z_value):
         tilt_out = tilt(z_value)  # [B]
-        return -tilt_out + densities.standard_normal(z_value).sum(-1)
+        return densities.standard_normal(z_value).sum(-1) - tilt_out
     z_sampled = samplers.langevin(log_p_z, z_start, 1, noise["z.chain"], step_size=0.01)  # [B, 16]
     tilt_out_ = tilt(z_sampled)  # [B]
-    log_p_z_ = -tilt_out_ + densities.standard_normal(z_sampled).sum(-1)  # [B]
+    log_p_z_ = densities.standard_normal(z_sampled).sum(-1) - tilt_out_  # [B]
     tilt_out_2 = tilt(z)  # [B]
-    log_p_z_2 = -tilt_out_2 + densities.standard_normal(z).sum(-1)  # [B]
+    log_p_z_2 = densities.standard_normal(z).sum(-1) - tilt_out_2  # [B]
     loss = (log_p_z_ - log_p_z_2).mean()  # []
     return loss, state, {"loss": loss}
 
@@ -203,8 +203,8 @@ def loss_model(own, other, state, batch, noise, step):
         densities.normal(z, encoder_loc, encoder_scale).sum(-1)
         - (
             densities.bernoulli_logits(x, decoder_logits).sum(-1)
-            + -tilt_out
             + densities.standard_normal(z).sum(-1)
+            - tilt_out
         )
     ).mean()
     return loss, state, {"loss": loss}
@@ -215,7 +215,7 @@ def unnormalized_z(parameters, batch):
     tilt = parameters["tilt"]
     z = batch["z"]
     tilt_out = tilt(z)  # [B]
-    return -tilt_out + densities.standard_normal(z).sum(-1)
+    return densities.standard_normal(z).sum(-1) - tilt_out
 
 
 def anneal_z(parameters, batch, noise):
@@ -228,7 +228,7 @@ def anneal_z(parameters, batch, noise):
 
     def log_p_z(z_value_):
         tilt_out = tilt(z_value_)  # [B]
-        return -tilt_out + densities.standard_normal(z_value_).sum(-1)
+        return densities.standard_normal(z_value_).sum(-1) - tilt_out
     # [B, 16]
     z_sampled = annealing.hmc(
         log_base_z,
@@ -254,7 +254,7 @@ def anneal_z_back(parameters, batch, noise):
 
     def log_p_z(z_value_):
         tilt_out = tilt(z_value_)  # [B]
-        return -tilt_out + densities.standard_normal(z_value_).sum(-1)
+        return densities.standard_normal(z_value_).sum(-1) - tilt_out
     # [B, 16]
     z_sampled = annealing.hmc(
         log_base_z,
@@ -285,8 +285,8 @@ def unnormalized_elbo(parameters, batch, noise):
     tilt_out = tilt(z)  # [K, B]
     return (
         densities.bernoulli_logits(x, decoder_logits).sum(-1)
-        + -tilt_out
         + densities.standard_normal(z).sum(-1)
+        - tilt_out
         - densities.normal(z, encoder_loc, encoder_scale).sum(-1)
     ).mean(0)
 
@@ -304,8 +304,8 @@ def unnormalized_log_weights(parameters, batch, noise):
     tilt_out = tilt(z)  # [K, B]
     return (
         densities.bernoulli_logits(x, decoder_logits).sum(-1)
-        + -tilt_out
         + densities.standard_normal(z).sum(-1)
+        - tilt_out
         - densities.normal(z, encoder_loc, encoder_scale).sum(-1)
     )
 
@@ -330,7 +330,7 @@ def sample(parameters, batch, noise):
 
     def log_p_z(z_value):
         tilt_out = tilt(z_value)  # [B]
-        return -tilt_out + densities.standard_normal(z_value).sum(-1)
+        return densities.standard_normal(z_value).sum(-1) - tilt_out
     z_sampled = samplers.langevin(log_p_z, z_start, 1, noise["z.chain"], step_size=0.01)  # [B, 16]
     decoder_logits = decoder(z_sampled)  # [B, 64]
     x = draws.bernoulli_logits(decoder_logits, noise["x"])  # [B, 64]

@@ -32,8 +32,7 @@ class Net(nn.Module):
         h = F.relu(self.layers[0](x))
         h = F.relu(self.layers[1](h))
         h = self.layers[2](h)
-        h = h.reshape(*h.shape[:-1], 64, 1)
-        return h[..., 0]
+        return h
 
     def start(self, batch=()):
         """The cache before the first element."""
@@ -47,7 +46,7 @@ class Net(nn.Module):
         h1 = layer1.fill(h1, F.relu(layer0.units(x, i)), i)
         h2 = layer2.fill(h2, F.relu(layer1.units(h1, i)), i)
         h = layer2.units(h2, i)
-        return (x, h1, h2), h[..., 0]
+        return (x, h1, h2), h.squeeze(-1)
 
 
 NETWORKS = {"net": Net}

@@ -1,8 +1,8 @@
 """nce: compiled by dgmppl from nce.yaml (sha256 397b5d6afc71), backend pyro.
 
 p(x) = p₀(x) exp(−E(x)) / Z
-minimize  −log p_{noise}(x)    E_data[log p_noise(x)]
-minimize  −E_{p_data}[log σ(log p(x) − log p_{noise}(x))] − E_{noise}[log σ(−(log p(x) − log p_{noise}(x)))]
+minimize  −log p_noise(x)    E_data[log p_noise(x)]
+minimize  −E_{p_data}[log σ(log p(x) − log p_noise(x))] − E_{noise}[log σ(−(log p(x) − log p_noise(x)))]
 log p_data(x) − log p_noise(x), by logistic regression
 """
 
@@ -27,7 +27,7 @@ class Potential(nn.Module):
         h = operations.softplus(self.layers[0](x))
         h = operations.softplus(self.layers[1](h))
         h = self.layers[2](h)
-        return h[..., 0]
+        return h.squeeze(-1)
 
 
 class CoverConditioner(nn.Module):
@@ -107,14 +107,14 @@ class Model(programs.LocalModule):
 
             def log_p_x_(x_value):
                 potential_out = potential(x_value)  # [B]
-                return -potential_out + densities.normal(x_value, 0.0, 2.0).sum(-1)
+                return densities.normal(x_value, 0.0, 2.0).sum(-1) - potential_out
 
             def draw_x(noise):
                 x_start = 2.0 * noise["x.start"]  # [B, 2]
 
                 def log_p_x(x_value_):
                     potential_out_ = potential(x_value_)  # [B]
-                    return -potential_out_ + densities.normal(x_value_, 0.0, 2.0).sum(-1)
+                    return densities.normal(x_value_, 0.0, 2.0).sum(-1) - potential_out_
                 x_sampled = samplers.langevin(log_p_x, x_start, 1, noise["x.chain"], step_size=0.01)  # [B, 2]
                 return x_sampled
 
@@ -170,7 +170,7 @@ def noise(generator, name, rows, particles=1, dtype=None, device=None):
 
 
 def loss_noise(own, other, state, batch, noise, step):
-    """minimize  −log p_{noise}(x)    (nats per datum)"""
+    """minimize  −log p_noise(x)    (nats per datum)"""
     cover = own["cover"]
     x = batch["x"]
     u, u_log_det = cover.inverse_and_log_det(x)  # [B, 2]
@@ -179,8 +179,8 @@ def loss_noise(own, other, state, batch, noise, step):
 
 
 def loss_model(own, other, state, batch, noise, step):
-    """minimize  −E_{p_data}[log σ(log p(x) − log p_{noise}(x))] − E_{noise}[log σ(−(log p(x) − log
-    p_{noise}(x)))]    (nats per datum)
+    """minimize  −E_{p_data}[log σ(log p(x) − log p_noise(x))] − E_{noise}[log σ(−(log p(x) − log
+    p_noise(x)))]    (nats per datum)
     """
     cover = other["cover"]
     potential = own["potential"]
@@ -198,11 +198,11 @@ def loss_model(own, other, state, batch, noise, step):
         operations.softplus(
             densities.normal(u_, 0.0, 2.0).sum(-1)
             + u_log_det
-            - (-potential_out + densities.normal(x, 0.0, 2.0).sum(-1) - log_normalizer_x),
+            - (densities.normal(x, 0.0, 2.0).sum(-1) - potential_out - log_normalizer_x),
         )
         + operations.softplus(
-            -potential_out_
-            + densities.normal(noise_2, 0.0, 2.0).sum(-1)
+            densities.normal(noise_2, 0.0, 2.0).sum(-1)
+            - potential_out_
             - log_normalizer_x
             - (densities.normal(u_2, 0.0, 2.0).sum(-1) + u_log_det_),
         )
@@ -215,7 +215,7 @@ def unnormalized_x(parameters, batch):
     potential = parameters["potential"]
     x = batch["x"]
     potential_out = potential(x)  # [B]
-    return -potential_out + densities.normal(x, 0.0, 2.0).sum(-1)
+    return densities.normal(x, 0.0, 2.0).sum(-1) - potential_out
 
 
 def anneal_x(parameters, batch, noise):
@@ -228,7 +228,7 @@ def anneal_x(parameters, batch, noise):
 
     def log_p_x(x_value_):
         potential_out = potential(x_value_)  # [B]
-        return -potential_out + densities.normal(x_value_, 0.0, 2.0).sum(-1)
+        return densities.normal(x_value_, 0.0, 2.0).sum(-1) - potential_out
     # [B, 2]
     x_sampled = annealing.hmc(
         log_base_x,
@@ -254,7 +254,7 @@ def anneal_x_back(parameters, batch, noise):
 
     def log_p_x(x_value_):
         potential_out = potential(x_value_)  # [B]
-        return -potential_out + densities.normal(x_value_, 0.0, 2.0).sum(-1)
+        return densities.normal(x_value_, 0.0, 2.0).sum(-1) - potential_out
     # [B, 2]
     x_sampled = annealing.hmc(
         log_base_x,
@@ -275,7 +275,7 @@ def log_unnormalized(parameters, batch):
     potential = parameters["potential"]
     x = batch["x"]
     potential_out = potential(x)  # [B]
-    return -potential_out + densities.normal(x, 0.0, 2.0).sum(-1)
+    return densities.normal(x, 0.0, 2.0).sum(-1) - potential_out
 
 
 def sample(parameters, batch, noise):
@@ -290,6 +290,6 @@ def sample(parameters, batch, noise):
 
     def log_p_x(x_value):
         potential_out = potential(x_value)  # [B]
-        return -potential_out + densities.normal(x_value, 0.0, 2.0).sum(-1)
+        return densities.normal(x_value, 0.0, 2.0).sum(-1) - potential_out
     x_sampled = samplers.langevin(log_p_x, x_start, 1, noise["x.chain"], step_size=0.01)  # [B, 2]
     return {"u": u, "noise": noise_, "x": x_sampled}

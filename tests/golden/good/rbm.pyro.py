@@ -1,7 +1,7 @@
 """rbm: compiled by dgmppl from rbm.yaml (sha256 309d2e91abf1), backend pyro.
 
 p(v, h) = exp(−E(v, h)) / Z
-minimize  E_{p_data(v)}[∇F(v)] − E_{p(v)}[∇F(v)]    the gradient of −E_data[log p(v)]
+minimize  E_{p_data(v)}[∇_θ F(v)] − E_{p(v)}[∇_θ F(v)]    the gradient of −E_data[log p(v)]
 """
 
 import torch
@@ -44,7 +44,7 @@ def noise(generator, name, rows, particles=1, dtype=None, device=None):
 
 
 def loss_model(own, other, state, batch, noise, step):
-    """minimize  E_{p_data(v)}[∇F(v)] − E_{p(v)}[∇F(v)]    (nats per datum)"""
+    """minimize  E_{p_data(v)}[∇_θ F(v)] − E_{p(v)}[∇_θ F(v)]    (nats per datum)"""
     b = own["b"]
     c = own["c"]
     W = own["W"]

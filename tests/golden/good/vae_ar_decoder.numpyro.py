@@ -54,8 +54,7 @@ class Decoder(eqx.Module):
         h = jax.nn.relu(self.layers[0](operations.concatenate([c, x], -1)))
         h = jax.nn.relu(self.layers[1](h))
         h = self.layers[2](operations.concatenate([c, h], -1))
-        h = h.reshape(*h.shape[:-1], 64, 1)
-        return h[..., 0]
+        return h
 
     def start(self, c, batch=()):
         """The cache before the first element."""
@@ -70,7 +69,7 @@ class Decoder(eqx.Module):
         h1 = layer1.fill(h1, jax.nn.relu(layer0.units(x, i)), i)
         h2 = layer2.fill(h2, jax.nn.relu(layer1.units(h1, i)), i)
         h = layer2.units(h2, i)
-        return (x, h1, h2), h[..., 0]
+        return (x, h1, h2), h.squeeze(-1)
 
 
 NETWORKS = {"encoder": Encoder, "decoder": Decoder}

@@ -1,6 +1,6 @@
 """vae-flow-prior: compiled by dgmppl from vae_flow_prior.yaml (sha256 b0d0e8554121), backend pyro.
 
-p(x, z) = p(e) |det ∂e/∂z|, e = flow⁻¹(z) p(x | z)
+p(x, z) = p(e) |det ∂e/∂z| p(x | z), e = flow⁻¹(z)
 minimize  −E_{q(z|x)}[log p(x|z) + log p(z) − log q(z|x)]    E_data[log p(x)]
 """
 

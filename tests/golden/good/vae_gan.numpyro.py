@@ -3,7 +3,7 @@
 p(x, z) = p(z) p(x | z)
 minimize  −[E_{p_data}[T(x)] − E_{p}[f*(T(x))]]    D_JS(p_data ‖ p_model)
 minimize  −[E_{q(z|x)}[log p(x|z)] − KL(q(z|x) ‖ p(z))]    E_data[log p(x)]
-minimize  −E_{p}[T(x)]    a variant of descending D_JS(p_data ‖ p_model)
+minimize  −E_{p}[T(x)]    D_JS(p_data ‖ p_model), by the non-saturating variant of its descent
 """
 
 import math
@@ -71,7 +71,7 @@ class Discriminator(eqx.Module):
     def __call__(self, x):
         h = jax.nn.relu(self.layers[0](x))
         h = self.layers[1](h)
-        return h[..., 0]
+        return h.squeeze(-1)
 
 
 NETWORKS = {"encoder": Encoder, "decoder": Decoder, "discriminator": Discriminator}
@@ -126,21 +126,19 @@ def noise(key, name, rows, particles=1, dtype=None):
 
 def loss_critic(own, other, state, batch, noise, step):
     """minimize  −[E_{p_data}[T(x)] − E_{p}[f*(T(x))]]    (nats per datum)"""
-    discriminator = own["discriminator"]
     decoder = other["decoder"]
+    discriminator = own["discriminator"]
     x = batch["x"]
-    # the critic on the data
-    discriminator_out = discriminator(x)  # [B]
-    # the critic on samples of the model
     z = noise["z@model"]  # [B, 16]
     decoder_loc = decoder(z)  # [B, 64]
     x_ = decoder_loc + 0.5 * noise["x@model"]  # [B, 64]
-    discriminator_out_ = discriminator(x_)  # [B]
+    # the critic on the data and on samples of the model
+    x_sides = operations.stack([x, x_], -3)  # [sides, B, 64]
+    discriminator_out = discriminator(x_sides)  # [sides, B]
+    critic_data = discriminator_out[0]  # [B]
+    critic_fake = discriminator_out[1]  # [B]
     # [B]
-    divergence = (
-        0.5 * (math.log(2) - operations.softplus(-discriminator_out))
-        - 0.5 * (operations.softplus(discriminator_out_) - math.log(2))
-    )
+    divergence = math.log(2) - 0.5 * (operations.softplus(-critic_data) + operations.softplus(critic_fake))
     loss = (-divergence).mean()  # []
     return loss, state, {"loss": loss, "divergence": divergence.mean()}
 

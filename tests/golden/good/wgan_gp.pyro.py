@@ -2,8 +2,8 @@
 
 p(x, z) = p(z) p(x | z)
 minimize  −[E_{p_data}[T(x)] − E_{p}[T(x)]]    W₁(p_data, p_model)
-minimize  gradient(1) on T    the critic's constraint
-minimize  −E_{p}[T(x)]    W₁(p_data, p_model)
+minimize  gradient(1) on T    the critic's penalty
+minimize  −E_{p}[T(x)]    W₁(p_data, p_model) − E_{p_data}[T], whose second part it does not move
 """
 
 import pyro
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from pyro import poutine
 from torch import nn
 
-from dgmppl_pyro import derivatives, draws, programs
+from dgmppl_pyro import derivatives, draws, operations, programs
 
 
 class Generator(nn.Module):
@@ -40,7 +40,7 @@ class Discriminator(nn.Module):
         h = F.leaky_relu(self.layers[0](x), 0.01)
         h = F.leaky_relu(self.layers[1](h), 0.01)
         h = self.layers[2](h)
-        return h[..., 0]
+        return h.squeeze(-1)
 
 
 NETWORKS = {"generator": Generator, "discriminator": Discriminator}
@@ -93,22 +93,23 @@ def noise(generator, name, rows, particles=1, dtype=None, device=None):
 
 def loss_critic(own, other, state, batch, noise, step):
     """minimize  −[E_{p_data}[T(x)] − E_{p}[T(x)]] + gradient(1) on T    (nats per datum)"""
-    discriminator = own["discriminator"]
     generator_ = other["generator"]
+    discriminator = own["discriminator"]
     x = batch["x"]
-    # the critic on the data
-    discriminator_out = discriminator(x)  # [B]
-    # the critic on samples of the model
     z = noise["z@model"]  # [B, 2]
     generator_out = generator_(z)  # [B, 2]
-    discriminator_out_ = discriminator(generator_out)  # [B]
-    divergence = discriminator_out - discriminator_out_  # [B]
+    # the critic on the data and on samples of the model
+    x_sides = operations.stack([x, generator_out], -3)  # [sides, B, 2]
+    discriminator_out = discriminator(x_sides)  # [sides, B]
+    critic_data = discriminator_out[0]  # [B]
+    critic_fake = discriminator_out[1]  # [B]
+    divergence = critic_data - critic_fake  # [B]
     share = noise["x@between"]  # [B]
     x_between = x + share[..., None] * (generator_out - x)  # [B, 2]
 
     def critic(point):
-        discriminator_out_2 = discriminator(point)  # [B]
-        return discriminator_out_2
+        discriminator_out_ = discriminator(point)  # [B]
+        return discriminator_out_
     slope = derivatives.gradient(critic, x_between, 1)  # [B, 2]
     gradient_norm = torch.sqrt(torch.square(slope).sum(-1) + 1e-12)  # [B]
     loss = (-divergence).mean() + (1.0 * torch.square(gradient_norm - 1.0)).mean()  # []

@@ -23,6 +23,7 @@ class Core:
         caches: name -> text of its start value, which may read `c` and the batch axes `batch`.
         step: lines that bring the caches up to element i - 1, whose value `previous` [..] is (to be ignored at i = 0),
             and make `h` [.., K], what belongs to element i.
+        bare: K is 1, and `call` makes `h` [.., D] instead.
     """
 
     parts: Mapping[str, Layer | tuple[Layer, ...]]
@@ -30,6 +31,7 @@ class Core:
     call: tuple[str, ...]
     caches: Mapping[str, str]
     step: tuple[str, ...]
+    bare: bool = False
 
 
 def causal_class(network: Network, printer: NetworkPrinter, core: Core) -> ClassBody:
@@ -52,8 +54,10 @@ def _call(network: Network, printer: NetworkPrinter, core: Core) -> Method:
     lines = [*([f"x = {value}"] if value != "x" else []), *_context(network, core.like), *core.call]
     lines += ["h = self.order.restore(h)"] if ordered else []
     if len(net.event) != 1:
-        lines.append(f"h = h.reshape(*h.shape[:-2], {', '.join(map(str, (*net.event, net.outputs)))})")
-    more, heads = printer.outputs(network, "h", net.event)
+        shape = net.event if core.bare else (*net.event, net.outputs)
+        lines.append(f"h = h.reshape(*h.shape[:{-1 if core.bare else -2}], {', '.join(map(str, shape))})")
+    # A bare `h` holds the one head, whose last axis is the event's own.
+    more, heads = printer.outputs(network, "h", net.event[:-1] if core.bare else net.event)
     return Method("call", ("x", *_context_names(network)), (*lines, *more, f"return {', '.join(heads)}"))
 
 
@@ -122,14 +126,16 @@ def made(network: Network, printer: NetworkPrinter) -> ClassBody:
         f"h{number}" if number else "x": f"self.layers[{number}].room(batch{', c' if part.context else ''})"
         for number, part in enumerate(layers)
     }
-    core = Core({"layers": shown}, _LIKE, _made_call(network, printer), caches, _made_step(network, printer))
+    bare = causal_signature(network).outputs == 1 and visiting_order(network) is None
+    call = _made_call(network, printer, bare)
+    core = Core({"layers": shown}, _LIKE, call, caches, _made_step(network, printer), bare)
     return causal_class(network, printer, core)
 
 
 _LIKE = "self.layers[0].weight"
 
 
-def _made_call(network: Network, printer: NetworkPrinter) -> tuple[str, ...]:
+def _made_call(network: Network, printer: NetworkPrinter, bare: bool) -> tuple[str, ...]:
     net, layers = causal_signature(network), masked_layers(network)
     x = f"causal.number(x, {_LIKE})" if net.states is None else flat(features(net, "x", _LIKE), 2)
     lines, value = [f"x = {x}"], "x"
@@ -138,7 +144,7 @@ def _made_call(network: Network, printer: NetworkPrinter) -> tuple[str, ...]:
         units = f"self.layers[{number}]({entering})"
         lines.append(f"h = {printer.activation(network, units) if number < len(layers) - 1 else units}")
         value = "h"
-    return (*lines, f"h = h.reshape(*h.shape[:-1], {net.elements}, {net.outputs})")
+    return tuple(lines) if bare else (*lines, f"h = h.reshape(*h.shape[:-1], {net.elements}, {net.outputs})")
 
 
 def _made_step(network: Network, printer: NetworkPrinter) -> tuple[str, ...]:

@@ -241,5 +241,5 @@ def _slice(start: int, stop: int, end: int) -> str:
 
 def _shaped(shape: Shape, name: str) -> str:
     if not shape:
-        return f"{name}[..., 0]"
+        return f"{name}.squeeze(-1)"
     return name if len(shape) == 1 else f"{name}.reshape(*{name}.shape[:-1], {', '.join(map(str, shape))})"
