@@ -114,7 +114,6 @@ def _load(
 @command(
     "dgmppl sample runs/vae -n 64 -o samples.png",
     "dgmppl sample runs/vae -n 1000 -o samples.npz --seed 1",
-    "dgmppl sample runs/ddpm -o samples.png --set 'evaluate.sampler=ddim(steps=20)'",
     computes=True,
 )
 def sample(
@@ -189,7 +188,7 @@ def score(
 @command(
     "dgmppl evaluate runs/vae",
     "dgmppl evaluate runs/vae --backend pyro --json",
-    "dgmppl evaluate runs/vae --set 'evaluate.metrics=[iwae(particles=1000), mmd]'",
+    "dgmppl evaluate runs/vae --set 'evaluate.metrics=[elbo, mmd]'",
     computes=True,
 )
 def evaluate(
