@@ -21,7 +21,7 @@ class Sums(NamedTuple):
     Attributes:
         sums: b, and what the context and the inputs that have come add to it [.., out], at least in float32.
         none: the outputs of a degree that has none [.., 0], in the layer's precision.
-        columns: of W, the inputs of each degree [inputs, out].
+        columns: of W, the inputs of each degree [inputs, out]; [out] where each degree has one.
         inputs: how many there are of each degree.
         firsts: the first output of each degree, and behind them how many outputs there are.
     """
@@ -79,7 +79,8 @@ class MaskedLinear(nn.Linear):  # type: ignore[misc]
         sums = known.to(torch.promote_types(known.dtype, torch.float32)).expand(*batch, self.out_features)
         inputs = per_degree(self.in_features - self.context, self.seen)
         # The weights of one input lie next to each other here: they are added to all sums at once.
-        columns = self.weight[:, self.context :].t().contiguous().split(inputs)
+        transposed = self.weight[:, self.context :].t().contiguous()
+        columns = transposed.unbind() if set(inputs) == {1} else transposed.split(inputs)
         firsts = list(accumulate(per_degree(self.out_features, self.degrees), initial=0))
         return Sums(sums, sums[..., :0].to(known.dtype), columns, inputs, firsts)
 
@@ -98,7 +99,7 @@ class MaskedLinear(nn.Linear):  # type: ignore[misc]
             return x
         column = x.columns[place]
         # For one input an outer product, in half of the matrix product's time.
-        sums = torch.addcmul(x.sums, values, column) if x.inputs[place] == 1 else x.sums + values @ column
+        sums = torch.addcmul(x.sums, values, column) if column.ndim == 1 else x.sums + values @ column
         return Sums(sums, *x[1:])
 
 

@@ -216,7 +216,7 @@ def other_version(receipt: Mapping[str, Any]) -> str | None:
     newer = isinstance(version, int) and version > VERSION
     who = "a newer dgmppl" if newer else "no version of dgmppl that this one knows"
     fix = "update dgmppl" if newer else "fit the spec in spec.yaml again"
-    return f"was written by {who} (folder version {version!r}, this one reads {VERSION}); {fix}"
+    return f"was written by {who} (folder version {version!r}, this one reads {VERSION}); fix: {fix}"
 
 
 _LOCK = ".lock"

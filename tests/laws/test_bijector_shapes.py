@@ -69,7 +69,8 @@ def test_context_conditions_and_broadcasts(name: str) -> None:
     for transform in (made.torch.transform(torch.tensor(c)),):
         again = transform(torch.tensor(z))
         assert torch.equal(again, x)
-        assert torch.equal(transform.log_abs_det_jacobian(torch.tensor(z), again), log_det)
+        # A point of its own is mapped back, which adds up in another order.
+        assert (transform.log_abs_det_jacobian(torch.tensor(z), again) - log_det).abs().max() <= 1e-13
     transform = made.jax.transform(jnp.asarray(c))
     assert np.abs(transform.log_abs_det_jacobian(z, y, transform.call_with_intermediates(z)[1]) - other).max() <= 1e-12
 
