@@ -209,6 +209,14 @@ def negative_binomial(x: Array, mean: Real, concentration: Real) -> Array:
     return choose + concentration * (log(concentration) - total) + xlogy(x, mean, x) - x * total
 
 
+def beta_binomial(x: Array, concentration1: Real, concentration0: Real, total_count: Real) -> Array:
+    """log-mass of Binomial(total_count, p), p ~ Beta(concentration1, concentration0); -inf above total_count."""
+    x = real_of(x, concentration1)
+    k = jnp.minimum(x, total_count)
+    mixed = log_beta(k + concentration1, total_count - k + concentration0) - log_beta(concentration1, concentration0)
+    return jnp.where(x <= total_count, log_choose(total_count, k, k) + mixed, -math.inf)
+
+
 def discretized_logistic(x: Array, loc: Array, scale: Real, bins: int) -> Array:
     """log-mass of a logistic in cell x of `bins` equal cells of [-1, 1]; the outer cells hold the tails.
 

@@ -220,6 +220,14 @@ def negative_binomial(x: Tensor, mean: Real, concentration: Real) -> Tensor:
     return choose + concentration * (log(concentration) - total) + xlogy(x, mean, x) - x * total
 
 
+def beta_binomial(x: Tensor, concentration1: Real, concentration0: Real, total_count: Real) -> Tensor:
+    """log-mass of Binomial(total_count, p), p ~ Beta(concentration1, concentration0); -inf above total_count."""
+    x = real_of(x, concentration1)
+    k = x.clamp(max=total_count)
+    mixed = log_beta(k + concentration1, total_count - k + concentration0) - log_beta(concentration1, concentration0)
+    return torch.where(x <= total_count, log_choose(total_count, k, k) + mixed, -math.inf)
+
+
 def discretized_logistic(x: Tensor, loc: Real, scale: Real, bins: int) -> Tensor:
     """log-mass of a logistic in cell x of `bins` equal cells of [-1, 1]; the outer cells hold the tails.
 

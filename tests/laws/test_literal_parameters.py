@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import digamma, gammaln
+from scipy.stats import betabinom, chi2, pareto, weibull_min
 
 import dgmppl as dg
 import dgmppl_numpyro.densities
@@ -125,3 +126,28 @@ def test_whole_numbers_of_a_real_variable_are_real(backend: str) -> None:
     bounds = [fit.elbo(particles=5) for fit in fits]
     np.testing.assert_allclose(bounds[0], bounds[1], atol=1e-5)
     assert np.isfinite(fits[0].program.fit(steps=2).records[-1]["loss"])
+
+
+# In float64 against SciPy: families whose densities the libraries' own were once used for.
+BY_SCIPY: dict[str, tuple[str, str, list[float], Any]] = {
+    "BetaBinomial": ("BetaBinomial(1.3, 2.2, 9)", "count", [0, 3, 9, 10, 12], betabinom(9, 1.3, 2.2).logpmf),
+    "BetaBinomial of whole numbers": ("BetaBinomial(10, 2, 3)", "count", [0, 3, 5], betabinom(3, 10, 2).logpmf),
+    "Weibull": ("Weibull(1.5, 2.5)", "positive", [0.2, 1.0, 4.0], weibull_min(2.5, scale=1.5).logpdf),
+    "Pareto": ("Pareto(1.5, 2.5)", "positive", [1.6, 4.0], pareto(2.5, scale=1.5).logpdf),
+    "Chi2": ("Chi2(3.5)", "positive", [0.2, 1.0, 4.0], chi2(3.5).logpdf),
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", BY_SCIPY)
+def test_densities_are_scipy_s(name: str, backend: str) -> None:
+    density, support, values, expected = BY_SCIPY[name]
+    spec = {
+        "dgmppl": 1, "name": "one", "data": {"x": {"shape": [], "support": support}, "y": {"shape": []}},
+        "parameters": {"a": "learned(0.0)"}, "model": {"x": density, "y": "Normal(a, 1)"},
+    }  # fmt: skip
+    x = np.array(values, dtype=float if support == "positive" else np.int64)
+    # A parameter in float64, and a datum at its mean, make the precision known.
+    fit = dg.compile(spec, backend).at({"a": np.asarray(0.5)})
+    found = fit.log_prob({"x": x, "y": np.full(len(x), 0.5)}) + 0.5 * np.log(2.0 * np.pi)
+    np.testing.assert_allclose(found, expected(x), rtol=1e-12, atol=1e-14)

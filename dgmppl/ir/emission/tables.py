@@ -69,7 +69,7 @@ LOG_DENSITIES: Mapping[str, str] = {
     "MultivariateNormal": "multivariate_normal", "LowRankMultivariateNormal": "low_rank_multivariate_normal",
     "Bernoulli": "bernoulli", "Categorical": "categorical", "OneHotCategorical": "one_hot_categorical",
     "Binomial": "binomial", "Geometric": "geometric", "Poisson": "poisson", "NegativeBinomial": "negative_binomial",
-    "DiscretizedLogistic": "discretized_logistic",
+    "BetaBinomial": "beta_binomial", "DiscretizedLogistic": "discretized_logistic",
 }  # fmt: skip
 
 # (family of q, family of p) -> the runtimes' closed form.
