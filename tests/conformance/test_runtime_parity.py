@@ -122,6 +122,7 @@ CASES: dict[str, tuple[tuple[object, ...], object]] = {
     "geometric_probs": ((count(5), unit(5)), lambda x, p: st.geom.logpmf(x + 1, p)),
     "poisson": ((count(5), positive(5)), st.poisson.logpmf),
     "negative_binomial": ((count(5), positive(5) * 3, 1.7), lambda x, m, r: st.nbinom.logpmf(x, r, r / (r + m))),
+    "beta_binomial": ((count(5), positive(5) * 3, 1.7, 6), lambda x, a, b, n: st.betabinom.logpmf(x, n, a, b)),
     "discretized_logistic": ((count(5, high=8), real(5) * 0.3, 0.2, 8), None),
     "multivariate_normal": ((X, LOC, root(D)), lambda x, m, _: st.multivariate_normal.logpdf(x, m, COV)),
     "low_rank_normal": (
