@@ -51,6 +51,10 @@ def fixed_schedule(density: DiffusionChain) -> Schedule | None:
     return found
 
 
+# Chains of more steps cost less than can be told: the cost falls with their number.
+_MOST = 100_000
+
+
 def variance_cost(density: DiffusionChain) -> float:
     """What fixed reverse variances cost a chain's bound on unit normal data, beside the best ones: nats per element.
 
@@ -58,7 +62,7 @@ def variance_cost(density: DiffusionChain) -> float:
     everywhere, and with the best variances the bound falls short of log p by the prior's divergence alone.
     """
     schedule = fixed_schedule(density)
-    if schedule is None or density.steps is None or density.variance == "learned":
+    if schedule is None or density.steps is None or density.steps > _MOST or density.variance == "learned":
         return 0.0
     times = np.linspace(0.0, 1.0, density.steps)
     errors = 1 / (1 + np.exp(-schedule.log_snr(times, np)))

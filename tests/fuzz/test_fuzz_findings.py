@@ -256,3 +256,9 @@ def test_text_of_deep_expressions_grows_with_their_size(before: str, after: str)
         text = f"dgmppl: 1\ndata: {{x: {{shape: [], support: real}}}}\nmodel:\n  x: Normal(0, 1)\n  h: {deep}\n"
         sizes.append(len(compile_spec(text, backend="pyro").source))
     assert sizes[1] < 5 * sizes[0]
+
+
+def test_a_chain_of_more_steps_than_memory_holds_is_explained() -> None:
+    model = "x: Diffusion(net, schedule=cosine(), steps=9223372036854775807)"
+    net = "networks: {net: 'mlp([8], time=embedding(8))'}\n"
+    assert check(f"dgmppl: 1\ndata: {{x: {{shape: [2]}}}}\n{net}model:\n  {model}\n") == []
