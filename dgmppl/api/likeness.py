@@ -60,8 +60,8 @@ class Comparison:
     samples: Array
     others: Array | None
 
-    def first(self, most: int) -> Comparison:
-        """Of the first rows and samples alone."""
+    def first(self, most: int | None) -> Comparison:
+        """Of the first rows and samples alone; of all where `most` is None."""
         others = None if self.others is None else self.others[:most]
         return Comparison(self.site, self.rows[:most], self.samples[:most], others)
 

@@ -146,7 +146,7 @@ def _active_units(evaluation: Evaluation) -> Iterator[Entry]:
 
 def _between(
     distance: Callable[[Array, Array], Estimate], name: str, unit: str, why: str, evaluation: Evaluation,
-    most: int = likeness.MOST,
+    most: int | None = None,
 ) -> Iterator[Entry]:  # fmt: skip
     """A statistic of rows and samples for each site, and of rows and other rows for reference."""
     if not evaluation.compared:

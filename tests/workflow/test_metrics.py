@@ -181,3 +181,10 @@ def test_a_finished_run_is_evaluated_otherwise(tmp_path: Path) -> None:
     wrong = CliRunner().invoke(app, ["evaluate", str(run), "--set", "evaluate.metrics=[mdm]"])
     assert isinstance(wrong.exception, dg.SpecError)
     assert "write `mmd`" in str(wrong.exception)
+
+
+def test_as_many_samples_as_are_asked_for() -> None:
+    spec = asking(PAIR, "sliced_wasserstein(projections=5)", samples=2500)
+    fit = dg.compile(spec, "pyro", {"x": pairs(3000)}).at({"slope": np.array([1.0, -2.0], np.float32)})
+    found = evaluated(fit)["sliced_wasserstein"]
+    assert (found["rows"], found["samples"]) == (2500, 2500)
