@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import dgmppl as dg
-from dgmppl.api import running, storage
+from dgmppl.api import saving
 from dgmppl.compiler import Compilation
 from tests.support import Values, start
 
@@ -67,8 +67,8 @@ def frozen_of(compiled: Compilation) -> Values:
 
 def finish(spec: Spec, folder: Path, monkeypatch: Any, backend: str = "numpyro", seed: int = 0) -> dg.Fit:
     """A finished run in a folder, in float64; nothing is trained, drawn or scored."""
-    monkeypatch.setattr(storage, "write_results", lambda *_, **__: None)
-    monkeypatch.setattr(running, "held_out", lambda *_: {"split": "none", "rows": 0, "metrics": [], "why": "a test"})
+    monkeypatch.setattr(saving, "write_results", lambda *_, **__: None)
+    monkeypatch.setattr(saving, "held_out", lambda *_: {"split": "none", "rows": 0, "metrics": [], "why": "a test"})
     data = arrays()
     if spec is MADE:
         data["w"] = data["x"]

@@ -11,15 +11,10 @@ from numpy.typing import NDArray
 from dgmppl.errors import RunError
 from dgmppl.ir.densities import Unnormalized
 from dgmppl.ir.program import Program
-from dgmppl.lowering.factors import CHAIN
+from dgmppl.lowering.factors import EXPLODED
 from dgmppl.source import excerpt
 
 Array: TypeAlias = NDArray[Any]
-
-EXPLODED = (
-    f"the {CHAIN} exploded: it is not finite, or a million times as far out as it began; "
-    "take a smaller step_size, or a sampler that refuses such moves (mala, hmc)"
-)
 
 
 def unbroken(program: Program, drawn: Mapping[str, Array]) -> dict[str, Array]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from dgmppl.api.answers import Answers
+from dgmppl.api.inputs import Batch
 from dgmppl.objectives.algebra import Conjugate, Penalty, walk
 from dgmppl.objectives.derivation import Direction
 from dgmppl.objectives.divergences import DIVERGENCES
 from dgmppl.results.evaluation import standard_error
-
-if TYPE_CHECKING:
-    from dgmppl.api.fitted import Fit
-    from dgmppl.api.inputs import Batch
 
 _BATCHES = 16
 
@@ -31,7 +29,7 @@ class _Dual(NamedTuple):
     bound: bool
 
 
-def divergences(fit: Fit, batch: Batch, *, held_out: bool) -> list[dict[str, Any]]:
+def divergences(fit: Answers, batch: Batch, *, held_out: bool) -> list[dict[str, Any]]:
     """The critics' duals on rows and fresh samples, averaged over disjoint batches, with their standard errors.
 
     For a critic that is fixed before the rows are seen, E_p[T] - E_q[f*(T)] is at most the f-divergence (Nguyen,
@@ -48,7 +46,7 @@ def divergences(fit: Fit, batch: Batch, *, held_out: bool) -> list[dict[str, Any
     return [_estimate(fit, batch, dual, held_out) for dual in _duals(fit)]
 
 
-def _duals(fit: Fit) -> Iterator[_Dual]:
+def _duals(fit: Answers) -> Iterator[_Dual]:
     for player in fit.program.compiled.derivation.objective.players:
         for term in player.terms:
             nodes = () if isinstance(term.expression, Penalty) else walk(term.expression)
@@ -57,7 +55,7 @@ def _duals(fit: Fit) -> Iterator[_Dual]:
                 yield _Dual(player.name, term.estimates, found.divergence, term.direction is Direction.LOWER)
 
 
-def _estimate(fit: Fit, batch: Batch, dual: _Dual, held_out: bool) -> dict[str, Any]:
+def _estimate(fit: Answers, batch: Batch, dual: _Dual, held_out: bool) -> dict[str, Any]:
     program = fit.program.compiled.program
     count = max(1, min(_BATCHES, batch.rows // 2))
     size = batch.rows // count

@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dgmppl.api.chains import EXPLODED
 from dgmppl.api.inputs import row_wise
 from dgmppl.backend import Executable, Trainer
 from dgmppl.compiler import Compilation
@@ -24,6 +23,7 @@ from dgmppl.lowering.factors import (
     ASSERTION,
     CARRIED,
     CHAIN,
+    EXPLODED,
     Factor,
     factors_of,
     mapped,

@@ -6,9 +6,10 @@ what its critics say of the divergences that they estimate.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dgmppl.api import critics, likeness, metrics
+from dgmppl.api.answers import Answers
 from dgmppl.api.inputs import of_part
 from dgmppl.api.metrics import Evaluation
 from dgmppl.data import DataSet
@@ -16,11 +17,8 @@ from dgmppl.errors import RunError
 from dgmppl.ir.option_calls import calls
 from dgmppl.results.evaluation import Score
 
-if TYPE_CHECKING:
-    from dgmppl.api.fitted import Fit
 
-
-def held_out(fit: Fit, data: DataSet) -> dict[str, Any]:
+def held_out(fit: Answers, data: DataSet) -> dict[str, Any]:
     """Metrics on the test rows; on the training rows, and said so, where nothing is held out.
 
     Those that `evaluate: {metrics: [...]}` names; else every density, bound, distance and divergence that is legal.

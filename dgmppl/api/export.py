@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dgmppl.api.fitted import Fit
+from dgmppl.api.answers import Answers
 from dgmppl.api.given import found_in
 from dgmppl.data.contents import FileError, Table
 from dgmppl.data.files import read_files
@@ -24,7 +24,7 @@ _PICTURES = frozenset({".png", ".svg", ".pdf"})
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
-def write_samples(fit: Fit, path: Path, n: int, given: Mapping[str, Any] | None, seed: int) -> None:
+def write_samples(fit: Answers, path: Path, n: int, given: Mapping[str, Any] | None, seed: int) -> None:
     """Draw and write; the ending of the name chooses the format: .npz .npy .csv .tsv .parquet, or a picture.
 
     Raises:
@@ -32,7 +32,7 @@ def write_samples(fit: Fit, path: Path, n: int, given: Mapping[str, Any] | None,
     """
     ending = path.suffix.lower()
     if ending in _PICTURES:
-        from dgmppl.api.storage import draw_samples
+        from dgmppl.api.saving import draw_samples
 
         draw_samples(fit, path, n, given, seed)
         return
@@ -42,19 +42,19 @@ def write_samples(fit: Fit, path: Path, n: int, given: Mapping[str, Any] | None,
         raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def sample_frame(fit: Fit, n: int, given: Mapping[str, Any] | None = None, seed: int = 0) -> Any:
+def sample_frame(fit: Answers, n: int, given: Mapping[str, Any] | None = None, seed: int = 0) -> Any:
     """Draws as a pandas DataFrame, one column per element, in the data's own units and with their labels."""
     import pandas
 
     return pandas.DataFrame(columns(fit.program.compiled.program, _drawn(fit, n, given, seed)))
 
 
-def _drawn(fit: Fit, n: int, given: Mapping[str, Any] | None, seed: int) -> dict[str, Array]:
+def _drawn(fit: Answers, n: int, given: Mapping[str, Any] | None, seed: int) -> dict[str, Array]:
     drawn = fit.sample(n, given, seed)
     return dict(drawn) if isinstance(drawn, dict) else {fit.program.compiled.program.observed[0].name: drawn}
 
 
-def _write(path: Path, ending: str, fit: Fit, drawn: dict[str, Array]) -> None:
+def _write(path: Path, ending: str, fit: Answers, drawn: dict[str, Array]) -> None:
     table = columns(fit.program.compiled.program, drawn)
     if ending == ".npz":
         np.savez_compressed(path, **drawn)  # type: ignore[arg-type]
@@ -78,7 +78,7 @@ def _write_parquet(path: Path, table: dict[str, Array]) -> None:
     parquet.write_table(pyarrow.table(table), path)
 
 
-def read_columns(fit: Fit, given: Sequence[str]) -> dict[str, Any]:
+def read_columns(fit: Answers, given: Sequence[str]) -> dict[str, Any]:
     """`NAME=FILE` or `NAME=FILE:key` arguments as columns; a single FILE gives all columns that it has.
 
     A variable is found under its own name, or under the table columns or the key that the spec selects.
@@ -98,7 +98,7 @@ def read_columns(fit: Fit, given: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _named(fit: Fit, name: str, argument: str) -> Any:
+def _named(fit: Answers, name: str, argument: str) -> Any:
     """The array that `FILE` or `FILE:key` gives to a variable."""
     path, key = split_argument(argument)
     entries = _read(Path(path))
@@ -120,7 +120,7 @@ def _read(path: Path) -> dict[Any, Array]:
     return dict(content.columns if isinstance(content, Table) else content.arrays)
 
 
-def _only(fit: Fit) -> str:
+def _only(fit: Answers) -> str:
     names = [site.name for site in fit.program.compiled.program.observed]
     if len(names) != 1:
         raise ArgumentError(f"say which variable the file holds: NAME=FILE with one of {', '.join(names)}")

@@ -41,13 +41,16 @@ def facts(compiled: Compilation, options: FitOptions, data: DataSet) -> dict[str
     resolved = resolved_spec(compiled, options)
     kept = tuple(setting for setting in resolved.train if setting.key not in ("steps", "epochs"))
     settings = options.train(compiled.program)
-    machine = {**versions(), **compiled.library.versions(), "device": used_device(compiled, options)}
+    machine = {
+        **versions(), **compiled.library.versions(), "device": used_device(compiled, options),
+        "threads": options.on(settings).threads, "compiled": options.compile,
+    }  # fmt: skip
     return {
         "backend": compiled.backend,
         "spec": spec_hash(replace(resolved, train=kept)),
         "data": data_hash(of_part(compiled.program, data, data.train).arrays),
         "trained": json.dumps(hashes(compiled.program), sort_keys=True),
-        "machine": json.dumps({**machine, "threads": options.on(settings).threads}, sort_keys=True),
+        "machine": json.dumps(machine, sort_keys=True),
     }
 
 
@@ -60,7 +63,7 @@ def require_same(stored: Mapping[str, str], now: Mapping[str, str]) -> None:
     """Refuse to continue a run of another model, of other data, or of another backend.
 
     Warns:
-        UserWarning: versions, device or threads are others than before: the numbers may differ in the last digits.
+        UserWarning: versions, device, threads or compilation are others than before: the last digits may differ.
 
     Raises:
         RunError: saying what differs.

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from dgmppl.api.answers import Answers
 from dgmppl.api.inputs import Batch, of_part, own_units
 from dgmppl.errors import RunError
 from dgmppl.ir.parameters import initial_values
 from dgmppl.ir.program import Program, Role
 from dgmppl.results import arviz, compat
-from dgmppl.results.evaluation import over_draws
-from dgmppl.results.labels import data_group
-
-if TYPE_CHECKING:
-    from dgmppl.api.fitted import Fit
+from dgmppl.results.evaluation import derived_seed, over_draws
+from dgmppl.results.labels import Rows, data_group
 
 Array: TypeAlias = NDArray[Any]
 
@@ -26,7 +24,7 @@ _CHEAP = ("posterior", "sample_stats", "observed_data", "constant_data")
 _MOST_DRAWS = 1000
 
 
-def build(fit: Fit, groups: Sequence[str], x: Any, draws: int, seed: int) -> Any:
+def build(fit: Answers, groups: Sequence[str] = (), x: Any = None, draws: int = 100, seed: int = 0) -> Any:
     """See `Fit.to_arviz`."""
     unknown = [name for name in groups if name not in arviz.GROUPS]
     if unknown:
@@ -40,7 +38,7 @@ def build(fit: Fit, groups: Sequence[str], x: Any, draws: int, seed: int) -> Any
     return compat.gather(built)
 
 
-def _fitted_rows(fit: Fit) -> Batch:
+def _fitted_rows(fit: Answers) -> Batch:
     """Posteriors condition on the training rows; amortized latents are shown for the held-out ones."""
     program = fit.program.compiled.program
     if fit.draws is not None:
@@ -48,7 +46,7 @@ def _fitted_rows(fit: Fit) -> Batch:
     return fit.batch()
 
 
-def _group(fit: Fit, name: str, batch: Batch, draws: int, seed: int) -> xr.Dataset | None:
+def _group(fit: Answers, name: str, batch: Batch, draws: int, seed: int) -> xr.Dataset | None:
     program = fit.program.compiled.program
     match name:
         case "posterior":
@@ -70,10 +68,10 @@ def _group(fit: Fit, name: str, batch: Batch, draws: int, seed: int) -> xr.Datas
     raise RunError(f"the group {name!r} is not built")
 
 
-def _posterior(fit: Fit, batch: Batch, draws: int, seed: int) -> xr.Dataset:
+def _posterior(fit: Answers, batch: Batch, draws: int, seed: int) -> xr.Dataset:
     program = fit.program.compiled.program
     if fit.draws is not None:
-        return arviz.posterior_group(program, fit.draws)
+        return arviz.posterior_group(program, fit.draws, latent_rows(fit))
     if fit.program.compiled.executable.has("posterior"):
         return arviz.exact_group(fit.queries.posterior(fit.parameters, batch), batch.numbers)
     if not fit.program.compiled.executable.has("encode"):
@@ -83,18 +81,31 @@ def _posterior(fit: Fit, batch: Batch, draws: int, seed: int) -> xr.Dataset:
     return arviz.latents_group(program, latents, batch.numbers, f"draws of the guide of {guide} at trained parameters")
 
 
-def _per_draw(fit: Fit, function: Any, draws: int) -> Array:
+def latent_rows(fit: Answers) -> Rows | None:
+    """The rows whose latents stand among the draws; None where all draws are of parameters."""
+    if "joint" not in fit.program.compiled.derivation.eliminated.values():
+        return None
+    batch = _fitted_rows(fit)
+    return Rows(batch.numbers, batch.arrays)
+
+
+def _per_draw(fit: Answers, function: Any, draws: int) -> Array:
     """A function of parameters at posterior draws, thinned, as one chain: `[1, S, ...]`."""
     assert fit.draws is not None
     return over_draws(fit.draws.posterior, lambda theta, number: function(fit.at_draw(theta), number), draws)[None]
 
 
-def _log_likelihood(fit: Fit, batch: Batch, draws: int, seed: int) -> xr.Dataset:
+def _log_likelihood(fit: Answers, batch: Batch, draws: int, seed: int) -> xr.Dataset:
     program, has = fit.program.compiled.program, fit.program.compiled.executable.has
     if fit.draws is None:
         raise RunError(
             f"{program.name} has point parameters: leave-one-out needs posterior draws of them; "
             "compare models by held-out nats instead (fit.score, fit.evaluate)"
+        )
+    if not (has("log_prob") or has("log_weights") or has("elbo")):
+        raise RunError(
+            f"{program.name} has no log p(row | parameters): {_why(fit)}. Given latents it would be another model's: "
+            "leave-one-out would count a row's own latents as known"
         )
     how = (
         "integrated out exactly"
@@ -118,7 +129,13 @@ def _log_likelihood(fit: Fit, batch: Batch, draws: int, seed: int) -> xr.Dataset
     return arviz.likelihood_group(program, observed, values, batch.numbers, how)
 
 
-def _predictive(fit: Fit, batch: Batch, draws: int, seed: int) -> xr.Dataset:
+def _why(fit: Answers) -> str:
+    """Why the model has no density of a row."""
+    known = fit.program.compiled.derivation.capabilities.get("log_prob")
+    return known.why if known is not None else "it has no density"
+
+
+def _predictive(fit: Answers, batch: Batch, draws: int, seed: int) -> xr.Dataset:
     """x_n drawn anew for each row's covariates, and with a guide for each row's own latents."""
     program = fit.program.compiled.program
     names = [site.name for site in program.observed]
@@ -126,7 +143,7 @@ def _predictive(fit: Fit, batch: Batch, draws: int, seed: int) -> xr.Dataset:
     drawn: dict[str, list[Array]] = {name: [] for name in names}
 
     def one(theta: Any, number: int) -> Array:
-        result = fit.queries.sample(theta, batch.rows, covariates, seed * 1_000_003 + number)
+        result = fit.queries.sample(theta, batch.rows, covariates, derived_seed(seed, number))
         for name in names:
             value = np.asarray(result[name])
             drawn[name].append(_plottable(program, name, np.broadcast_to(value, (batch.rows, *value.shape[1:]))))
@@ -149,7 +166,7 @@ def _plottable(program: Program, name: str, array: Array) -> Array:
     return array if column is not None and column.coded else own_units(program, name, array)
 
 
-def _prior(fit: Fit, name: str, batch: Batch, draws: int, seed: int) -> xr.Dataset | None:
+def _prior(fit: Answers, name: str, batch: Batch, draws: int, seed: int) -> xr.Dataset | None:
     program, executable = fit.program.compiled.program, fit.queries.executable
     if not executable.has("prior"):
         if fit.draws is not None or name == "prior":
@@ -157,7 +174,7 @@ def _prior(fit: Fit, name: str, batch: Batch, draws: int, seed: int) -> xr.Datas
         return _predictive(fit, batch, draws, seed)
     start = initial_values(fit.program.compiled.module.parameters, seed)  # their places; the prior draws its own
     drawn = [
-        executable.call("prior", start, batch.arrays, seed=seed * 1_000_003 + number, rows=batch.rows)
+        executable.call("prior", start, batch.arrays, seed=derived_seed(seed, number), rows=batch.rows)
         for number in range(draws)
     ]
     stacked = {key: np.stack([one[key] for one in drawn])[None] for key in drawn[0]}

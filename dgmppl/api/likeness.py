@@ -5,14 +5,16 @@ Samples and rows are compared in model units, site by site; modes are looked for
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dgmppl.api.inputs import of_part, own_units
+from dgmppl.api.answers import Answers
+from dgmppl.api.inputs import Batch, of_part, own_units
+from dgmppl.data import DataSet
 from dgmppl.data.generators import MODES, Modes
 from dgmppl.ir.program import Site
 from dgmppl.results.distances import (
@@ -26,16 +28,11 @@ from dgmppl.results.distances import (
 )
 from dgmppl.source import Diagnostic
 
-if TYPE_CHECKING:
-    from dgmppl.api.fitted import Fit
-    from dgmppl.api.inputs import Batch
-    from dgmppl.data import DataSet
-
 Array: TypeAlias = NDArray[Any]
+Distance: TypeAlias = Callable[[Array, Array], Estimate]
 
 # Rows that are compared at most, and samples that are looked at for modes.
 MOST = 2000
-SLICED = "the mean Wasserstein-1 distance of projections on random lines, above zero for finite samples"
 _RADIUS_IN_SCALES = 3.0
 _LEAST_SHARE = 0.01
 
@@ -66,12 +63,12 @@ class Comparison:
         return Comparison(self.site, self.rows[:most], self.samples[:most], others)
 
 
-def implicit(fit: Fit) -> bool:
+def implicit(fit: Answers) -> bool:
     """Whether the model can sample and has no density, nor a bound on one."""
     return fit.draws is None and fit.program.compiled.derivation.status == "implicit"
 
 
-def comparisons(fit: Fit, batch: Batch, data: DataSet, most: int = MOST, seed: int = 0) -> list[Comparison]:
+def comparisons(fit: Answers, batch: Batch, data: DataSet, most: int = MOST, seed: int = 0) -> list[Comparison]:
     """The numeric observed sites of a model, with the rows and the samples that are compared.
 
     Args:
@@ -102,22 +99,28 @@ def comparisons(fit: Fit, batch: Batch, data: DataSet, most: int = MOST, seed: i
 # ---- metrics --------------------------------------------------------------------------------------------------------
 
 
-def metrics(fit: Fit, compared: list[Comparison]) -> list[dict[str, Any]]:
+def metrics(fit: Answers, compared: list[Comparison]) -> list[dict[str, Any]]:
     """Distances to the data and, where the data's modes are known, how samples lie about them."""
-    return [entry for one in compared for entry in (_distance(one), *_modes(fit, one))]
+    return [entry for one in compared for entry in (sliced(one), *_modes(fit, one))]
 
 
-def _distance(compared: Comparison) -> dict[str, Any]:
-    found = sliced_wasserstein(compared.rows, compared.samples)
-    reference = None if compared.others is None else sliced_wasserstein(compared.rows, compared.others)
+def sliced(compared: Comparison, distance: Distance = sliced_wasserstein) -> dict[str, Any]:
+    """The sliced Wasserstein distance of samples and rows, on as many lines as `distance` takes."""
+    why = "the mean Wasserstein-1 distance of projections on random lines, above zero for finite samples"
+    return between(compared, "sliced_wasserstein", distance, "model units", why)
+
+
+def between(compared: Comparison, metric: str, distance: Distance, unit: str, why: str) -> dict[str, Any]:
+    """A statistic of rows and samples, beside that of rows and training rows, which is what samples can hope for."""
+    others = compared.others
     return {
-        **entry(compared, "sliced_wasserstein", "estimate", found, "model units"),
-        "why": SLICED,
-        "reference": None if reference is None else reference.value,
+        **entry(compared, metric, distance(compared.rows, compared.samples), unit),
+        "why": why,
+        "reference": None if others is None else distance(compared.rows, others).value,
     }
 
 
-def _modes(fit: Fit, compared: Comparison) -> Iterator[dict[str, Any]]:
+def _modes(fit: Answers, compared: Comparison) -> Iterator[dict[str, Any]]:
     known = _known_modes(fit, compared.site)
     if known is None:
         return
@@ -128,17 +131,17 @@ def _modes(fit: Fit, compared: Comparison) -> Iterator[dict[str, Any]]:
     near = f"within {_RADIUS_IN_SCALES:g} standard deviations of"
     covered = Estimate(float(found.covered), float("nan"))
     yield {
-        **entry(compared, "modes_covered", "estimate", covered, f"of {len(known.centres)} modes", MOST),
+        **entry(compared, "modes_covered", covered, f"of {len(known.centres)} modes", MOST),
         "why": f"modes with at least {_LEAST_SHARE:.0%} of the samples {near} them",
         "shares": found.shares.tolist(),
     }
     yield {
-        **entry(compared, "share_near_modes", "estimate", found.near, "of the samples", MOST),
+        **entry(compared, "share_near_modes", found.near, "of the samples", MOST),
         "why": f"samples {near} a mode",
     }
 
 
-def _known_modes(fit: Fit, site: Site) -> Modes | None:
+def _known_modes(fit: Answers, site: Site) -> Modes | None:
     """The modes of a synthetic data set that the spec names, if the data are its own and the model adds nothing."""
     compiled = fit.program.compiled
     declared = next((one for one in compiled.spec.data if one.name == site.name), None)
@@ -149,12 +152,10 @@ def _known_modes(fit: Fit, site: Site) -> Modes | None:
     return MODES.get(str(declared.source)) if restorable and given is not None and not given.columns else None
 
 
-def entry(
-    compared: Comparison, metric: str, status: str, found: Estimate, unit: str, samples: int | None = None
-) -> dict[str, Any]:
-    """The keys that every metric has."""
+def entry(compared: Comparison, metric: str, found: Estimate, unit: str, samples: int | None = None) -> dict[str, Any]:
+    """The keys that every metric of samples has; each is an estimate."""
     return {
-        "metric": metric, "site": compared.site.name, "status": status, "value": found.value,
+        "metric": metric, "site": compared.site.name, "status": "estimate", "value": found.value,
         "standard_error": None if np.isnan(found.standard_error) else found.standard_error, "unit": unit,
         "rows": len(compared.rows), "samples": samples or len(compared.samples),
     }  # fmt: skip

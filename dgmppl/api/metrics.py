@@ -10,12 +10,13 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dgmppl.api import likeness
+from dgmppl.api.answers import Answers
 from dgmppl.api.inputs import Batch
 from dgmppl.data import DataSet
 from dgmppl.errors import RunError
@@ -23,11 +24,8 @@ from dgmppl.ir.expressions import Call, Literal
 from dgmppl.ir.option_calls import bind
 from dgmppl.ir.options import METRICS
 from dgmppl.results import criteria, two_sample
-from dgmppl.results.distances import Estimate, sliced_wasserstein
-from dgmppl.results.evaluation import Score
-
-if TYPE_CHECKING:
-    from dgmppl.api.fitted import Fit
+from dgmppl.results.distances import proportion, sliced_wasserstein
+from dgmppl.results.evaluation import Score, derived_seed
 
 Array: TypeAlias = NDArray[Any]
 Entry: TypeAlias = dict[str, Any]
@@ -54,7 +52,7 @@ class Evaluation:
         seed: of all noise.
     """
 
-    fit: Fit
+    fit: Answers
     batch: Batch
     data: DataSet
     particles: int = PARTICLES
@@ -62,7 +60,7 @@ class Evaluation:
     seed: int = 0
 
     @classmethod
-    def of(cls, fit: Fit, batch: Batch, data: DataSet) -> Evaluation:
+    def of(cls, fit: Answers, batch: Batch, data: DataSet) -> Evaluation:
         """As the spec says."""
         settings = fit.program.compiled.program.evaluate
         asked = {
@@ -144,47 +142,46 @@ def _active_units(evaluation: Evaluation) -> Iterator[Entry]:
 # ---- samples --------------------------------------------------------------------------------------------------------
 
 
-def _between(
-    distance: Callable[[Array, Array], Estimate], name: str, unit: str, why: str, evaluation: Evaluation,
-    most: int | None = None,
-) -> Iterator[Entry]:  # fmt: skip
-    """A statistic of rows and samples for each site, and of rows and other rows for reference."""
+def _compared(evaluation: Evaluation, metric: str, most: int | None = None) -> Iterator[likeness.Comparison]:
+    """Samples beside rows, site by site, of at most so many rows."""
     if not evaluation.compared:
-        raise RunError(f"{name} compares numbers, and no observed site without missing entries has them")
-    for whole in evaluation.compared:
-        compared = whole.first(most)
-        others = compared.others
-        yield {
-            **likeness.entry(compared, name, "estimate", distance(compared.rows, compared.samples), unit),
-            "why": why,
-            "reference": None if others is None else distance(compared.rows, others).value,
-        }
+        raise RunError(f"{metric} compares numbers, and no observed site without missing entries has them")
+    yield from (compared.first(most) for compared in evaluation.compared)
 
 
-def _mmd(evaluation: Evaluation) -> Iterator[Entry]:
-    why = "unbiased squared discrepancy under a Gaussian kernel as wide as the median distance"
-    yield from _between(two_sample.mmd, "mmd", "squared", why, evaluation, _MOST_PAIRED)
+def _paired(metric: str, distance: likeness.Distance, unit: str, why: str) -> Callable[[Evaluation], Iterator[Entry]]:
+    """A metric that takes every row with every sample."""
+
+    def entries(evaluation: Evaluation) -> Iterator[Entry]:
+        for compared in _compared(evaluation, metric, _MOST_PAIRED):
+            yield likeness.between(compared, metric, distance, unit, why)
+
+    return entries
 
 
-def _energy_distance(evaluation: Evaluation) -> Iterator[Entry]:
-    why = "2 E|x - y| - E|x - x'| - E|y - y'|, without bias"
-    yield from _between(two_sample.energy_distance, "energy_distance", "model units", why, evaluation, _MOST_PAIRED)
+_mmd = _paired(
+    "mmd", two_sample.mmd, "dimensionless",
+    "unbiased squared discrepancy under a Gaussian kernel as wide as the median distance",
+)  # fmt: skip
+_energy_distance = _paired(
+    "energy_distance", two_sample.energy_distance, "model units", "2 E|x - y| - E|x - x'| - E|y - y'|, without bias"
+)
+_wasserstein = _paired(
+    "wasserstein", two_sample.wasserstein, "model units",
+    "exact transport between finite samples: above zero on average where the distributions are equal",
+)  # fmt: skip
 
 
 def _sliced_wasserstein(evaluation: Evaluation, projections: int) -> Iterator[Entry]:
-    distance = partial(sliced_wasserstein, directions=projections)
-    yield from _between(distance, "sliced_wasserstein", "model units", likeness.SLICED, evaluation)
-
-
-def _wasserstein(evaluation: Evaluation) -> Iterator[Entry]:
-    why = "exact transport between finite samples: above zero on average where the distributions are equal"
-    yield from _between(two_sample.wasserstein, "wasserstein", "model units", why, evaluation, _MOST_PAIRED)
+    for compared in _compared(evaluation, "sliced_wasserstein"):
+        yield likeness.sliced(compared, partial(sliced_wasserstein, directions=projections))
 
 
 def _c2st(evaluation: Evaluation) -> Iterator[Entry]:
     why = "how often a perceptron tells held-out samples from data: 0.5 where it cannot"
     accuracy = partial(two_sample.classifier_accuracy, seed=evaluation.seed)
-    yield from _between(accuracy, "c2st", "accuracy", why, evaluation)
+    for compared in _compared(evaluation, "c2st"):
+        yield likeness.between(compared, "c2st", accuracy, "accuracy", why)
 
 
 # ---- labels ---------------------------------------------------------------------------------------------------------
@@ -197,11 +194,13 @@ def _accuracy(evaluation: Evaluation, site: str) -> Iterator[Entry]:
         raise RunError(f"accuracy needs labels in the data, and {site} has none")
     labels, mask = np.asarray(batch.arrays[site]), batch.arrays.get(f"{site}.observed")
     known = np.ones(labels.shape, bool) if mask is None else np.broadcast_to(np.asarray(mask, bool), labels.shape)
+    if not known.any():
+        raise RunError(f"accuracy needs labels in the data, and every one of {site} is missing from these rows")
     found = _most_frequent(_labels_drawn(evaluation, site)) == labels
-    share = float(found[known].mean())
+    share = proportion(found[known])
     yield {
-        "metric": "accuracy", "site": site, "status": "estimate", "value": share,
-        "standard_error": math.sqrt(share * (1.0 - share) / known.sum()), "unit": "of the labels",
+        "metric": "accuracy", "site": site, "status": "estimate", "value": share.value,
+        "standard_error": share.standard_error, "unit": "of the labels",
         "rows": int(known.sum()), "particles": evaluation.particles,
         "why": "a label is found where it is the most frequent among draws given everything else",
     }  # fmt: skip
@@ -216,7 +215,7 @@ def _labels_drawn(evaluation: Evaluation, site: str) -> Array:
         hidden = replace(batch, arrays=batch.arrays | {mask: np.zeros_like(batch.arrays[mask])})
         return fit.queries.encode(fit.parameters, hidden, count, evaluation.seed)[site]
     given = batch.given(program)
-    drawn = (fit.draw(batch.rows, given, evaluation.seed * 1_000_003 + number)[site] for number in range(count))
+    drawn = (fit.draw(batch.rows, given, derived_seed(evaluation.seed, number))[site] for number in range(count))
     return np.stack(list(drawn))
 
 
@@ -243,7 +242,9 @@ def _pointwise(evaluation: Evaluation) -> Any:
     if draws is None or draws.log_q is not None:
         what = "point parameters" if draws is None else "draws of an approximation"
         raise RunError(f"the fit has {what}; leaving rows out takes draws of the posterior: ask for log_likelihood")
-    return evaluation.fit.to_arviz("posterior", "log_likelihood", seed=evaluation.seed)
+    from dgmppl.api.inference_data import build
+
+    return build(evaluation.fit, ("posterior", "log_likelihood"), seed=evaluation.seed)
 
 
 def _over_rows(name: str, values: Array, note: str) -> Entry:

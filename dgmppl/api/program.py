@@ -43,6 +43,8 @@ def compile(
     Raises:
         SpecError: all that is wrong with the spec or its data, with places and fixes.
         NoObjectiveError: no rule derives an objective; each says why not.
+        UnsupportedError: the backend does not have the inference engine that the spec asks for; what else it does not
+            lower is refused when the program's `source` is first needed.
     """
     compiled = compile_spec(
         spec, backend=backend, bindings=bindings, overrides=overrides, standalone=standalone, trust_code=trust_code
@@ -185,6 +187,7 @@ class CompiledProgram:
         self, data: Any = None, *, seed: int | None = None, steps: int | None = None, device: str = "auto",
         precision: str | None = None, threads: int | None = None, out: str | os.PathLike[str] | None = None,
         progress: bool = False, resume: bool = False, checkpoint_seconds: float = 60.0, data_bytes: int | None = None,
+        compile: bool = False,
     ) -> Fit:  # fmt: skip
         """Train, or infer the posterior, as the derivation says.
 
@@ -202,16 +205,21 @@ class CompiledProgram:
             checkpoint_seconds: time between two checkpoints; 0 for one after every block of steps.
             data_bytes: memory of the device that training rows may take; None for half of what is free there (of all
                 memory, on a processor). Rows that take more are fed a few steps at a time, with the same results.
+            compile: fuse the operations of a training step by `torch.compile`: takes a C++ compiler and up to a minute
+                at the start, and agrees with the other way up to rounding. JAX always compiles.
 
         Raises:
             SpecError: data that do not fit the spec.
-            RunError: a non-finite loss (step, site, line and ranges named), an unusable device, a folder in use.
+            RunError: a non-finite loss (step, site, line and ranges named), an unusable device, a folder in use, a
+                loss that cannot be compiled.
             Interrupted: after Ctrl-C with `out`, once a checkpoint is written.
         """
         from dgmppl.api.running import fit
         from dgmppl.api.settings import FitOptions
 
-        options = FitOptions(seed, steps, device, precision, threads, progress, resume, checkpoint_seconds, data_bytes)
+        options = FitOptions(
+            seed, steps, device, precision, threads, progress, resume, checkpoint_seconds, data_bytes, compile
+        )
         return fit(self.bound(data), options, None if out is None else Path(out))
 
     def keep(self, folder: RunFolder, options: FitOptions) -> None:

@@ -22,7 +22,7 @@ from dgmppl.compiler import Compilation
 from dgmppl.errors import RunError
 from dgmppl.ir.program import Program
 from dgmppl.objectives.algebra import LogNormalizer, walk
-from dgmppl.results.evaluation import Score, chunks, log_mean_exp
+from dgmppl.results.evaluation import Score, chunks, derived_seed, log_mean_exp
 from dgmppl.results.partition import LogZ, log_normalizer
 
 Array: TypeAlias = NDArray[Any]
@@ -69,48 +69,28 @@ class Queries:
     def log_prob(self, values: Arrays, batch: Batch) -> Score:
         """Log p of each datum in the data's own units, nats: exact."""
         self.require("log_prob", "log_prob", "exact log density")
-        density = self._by_rows(
-            batch, 1, lambda part: self.executable.call("log_prob", values, part.arrays, rows=part.rows)["value"]
-        )
-        score = Score(density + log_abs_det(self.program, batch), "log_prob", "exact")
-        return stated(score, self.program, batch)
+        return stated(Score(self._by_rows("log_prob", values, batch), "log_prob", "exact"), self.program, batch)
 
     def elbo(self, values: Arrays, batch: Batch, particles: int, seed: int) -> Score:
         """A lower bound on log p of each datum, averaged over draws of the guide, nats."""
         self.require("elbo", "log_prob", "evidence lower bound")
-
-        def call(part: Batch) -> Array:
-            return self.executable.call("elbo", values, part.arrays, seed=seed, particles=particles, rows=part.rows)[
-                "value"
-            ]
-
-        bound = self._by_rows(batch, particles, call) + log_abs_det(self.program, batch)
-        score = Score(bound, "elbo", "bound", particles, "a lower bound on log p in expectation over its draws")
-        return stated(score, self.program, batch)
+        bound = self._by_rows("elbo", values, batch, particles, seed)
+        why = "a lower bound on log p in expectation over its draws"
+        return stated(Score(bound, "elbo", "bound", particles, why), self.program, batch)
 
     def iwae(self, values: Arrays, batch: Batch, particles: int, seed: int) -> Score:
         """Log (1/K) sum_k w_k of each datum, w = p(x, z) / q(z | x): a bound that tightens with K, nats."""
         self.require("log_weights", "log_prob", "importance-weighted bound")
-
-        def call(part: Batch) -> Array:
-            result = self.executable.call(
-                "log_weights", values, part.arrays, seed=seed, particles=particles, rows=part.rows
-            )
-            return log_mean_exp(result["value"])
-
-        bound = self._by_rows(batch, particles, call) + log_abs_det(self.program, batch)
+        bound = self._by_rows("log_weights", values, batch, particles, seed, log_mean_exp)
         why = "a lower bound on log p in expectation, tighter with more particles"
         return stated(Score(bound, "iwae", "bound", particles, why), self.program, batch)
 
     def ode_log_prob(self, values: Arrays, batch: Batch) -> Score:
         """Log p of each datum under the probability-flow ODE of a diffusion, nats: exact to the solver's tolerance."""
         self.require("ode_log_prob", "log_prob", "density of a probability-flow ODE")
-        density = self._by_rows(
-            batch, 1, lambda part: self.executable.call("ode_log_prob", values, part.arrays, rows=part.rows)["value"]
-        )
+        density = self._by_rows("ode_log_prob", values, batch)
         why = "the probability-flow ODE's own density, which is not that of the reverse chain"
-        score = Score(density + log_abs_det(self.program, batch), "ode_log_prob", "exact", why=why)
-        return stated(score, self.program, batch)
+        return stated(Score(density, "ode_log_prob", "exact", why=why), self.program, batch)
 
     @property
     def unnormalized(self) -> tuple[str, ...]:
@@ -128,20 +108,15 @@ class Queries:
 
     def estimated(self, values: Arrays, batch: Batch, particles: int, seed: int) -> Score:
         """log p of each datum with an estimate of log Z, whose error all data share, nats."""
-        exact = self.executable.has("log_unnormalized")
         found = self.log_z(values, seed)
-
-        def call(part: Batch) -> Array:
-            name = "log_unnormalized" if exact else "unnormalized_log_weights"
-            drawn = self.executable.call(name, values, part.arrays, seed=seed, particles=particles, rows=part.rows)
-            return drawn["value"] if exact else log_mean_exp(drawn["value"])
-
-        density = self._by_rows(batch, 1 if exact else particles, call) + log_abs_det(self.program, batch)
-        error = math.sqrt(sum(one.standard_error**2 for one in found))
-        kind, why = "log_prob" if exact else "iwae", "; ".join(map(str, found))
+        if self.executable.has("log_unnormalized"):
+            kind, particles, density = "log_prob", 1, self._by_rows("log_unnormalized", values, batch)
+        else:
+            kind = "iwae"
+            density = self._by_rows("unnormalized_log_weights", values, batch, particles, seed, log_mean_exp)
+        error, why = math.sqrt(sum(one.standard_error**2 for one in found)), "; ".join(map(str, found))
         value = density - sum(one.value for one in found)
-        score = Score(value, kind, "estimate", 1 if exact else particles, why, log_z_error=error)
-        return stated(score, self.program, batch)
+        return stated(Score(value, kind, "estimate", particles, why, log_z_error=error), self.program, batch)
 
     def best(self, values: Arrays, batch: Batch, particles: int, seed: int) -> Score:
         """The tightest density that the model has: exact, else the importance-weighted bound, else the plain one."""
@@ -151,12 +126,35 @@ class Queries:
             return self.iwae(values, batch, particles, seed)
         return self.elbo(values, batch, particles, seed)
 
-    def _by_rows(self, batch: Batch, particles: int, call: Callable[[Batch], Array]) -> Array:
+    def _by_rows(
+        self, function: str, values: Arrays, batch: Batch, particles: int = 1, seed: int = 0,
+        reduce: Callable[[Array], Array] | None = None,
+    ) -> Array:  # fmt: skip
+        """What a function says of each datum, and the transforms' log-determinants, nats, `[N]`.
+
+        Rows are asked in chunks that fit into memory, each with noise of its own: values that shared it would not be
+        independent, and the standard error of their mean too small.
+
+        Args:
+            function: an emitted one of data.
+            values: parameters.
+            batch: the rows.
+            particles: draws behind each value.
+            seed: of the first chunk's noise, from which the others' come.
+            reduce: from a chunk's `[K, N]` to `[N]`; None where the function averages.
+        """
+
+        def ask(rows: slice) -> Array:
+            part, own = batch.take(self.program, rows), derived_seed(seed, rows.start)
+            found = self.executable.call(function, values, part.arrays, seed=own, particles=particles, rows=part.rows)
+            each = found["value"] if reduce is None else reduce(found["value"])
+            return np.broadcast_to(each, (part.rows,))
+
         elements = sum(
             array[0].size for name, array in batch.arrays.items() if row_wise(self.program, name) and len(array)
         )
-        parts = [batch.take(self.program, rows) for rows in chunks(batch.rows, max(elements, 64) * 8, particles)]
-        return np.concatenate([np.broadcast_to(call(part), (part.rows,)) for part in parts])
+        parts = [ask(rows) for rows in chunks(batch.rows, max(elements, 64) * 8, particles)]
+        return np.concatenate(parts) + log_abs_det(self.program, batch)
 
     def sample(self, values: Arrays, rows: int, covariates: Arrays, seed: int) -> dict[str, Array]:
         """Every random and deterministic site of the model, `[rows, *event]`, in model units.

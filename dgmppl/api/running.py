@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dgmppl.api import fitting
-from dgmppl.api.evaluating import held_out
 from dgmppl.api.fitted import Fit
 from dgmppl.api.fitting import Keeper, Outcome
-from dgmppl.api.identity import facts, require_same, used_device
-from dgmppl.api.program import CompiledProgram
-from dgmppl.api.settings import FitOptions
+from dgmppl.api.identity import facts, require_same
+from dgmppl.api.settings import FitOptions, engine_of
 from dgmppl.data import DataSet
-from dgmppl.errors import RunError
+from dgmppl.errors import ArgumentError, RunError
 from dgmppl.runs import checkpoints
 from dgmppl.runs.checkpoints import Checkpoint
-from dgmppl.runs.folder import VERSION, RunFolder
-from dgmppl.runs.receipt import data_hash, file_hash, machine, program_hash, text_hash, versions
-from dgmppl.runs.trained import hashes
+from dgmppl.runs.folder import RunFolder
 
-_SHOWN = 64
+if TYPE_CHECKING:
+    from dgmppl.api.program import CompiledProgram
 
 
 def fit(program: CompiledProgram, options: FitOptions, out: Path | None) -> Fit:
@@ -39,6 +35,9 @@ def fit(program: CompiledProgram, options: FitOptions, out: Path | None) -> Fit:
     """
     if options.resume and out is None:
         raise RunError("resume needs the run's folder: fit(..., out=RUN, resume=True)")
+    engine = engine_of(program.compiled.derivation)
+    if options.compile and engine is not None:
+        raise ArgumentError(f"{engine.function} has no training steps to compile; fit without --compile")
     # What cannot be lowered, lacks its backend, device or data is refused before a folder is made; and threads are
     # those asked for before anything else of the backend's library starts.
     program.compiled.executable.on(options.on(options.train(program.compiled.program)))
@@ -72,7 +71,7 @@ def _keeper(program: CompiledProgram, folder: RunFolder, options: FitOptions, id
     """Prepare the folder, for a new run or for one that goes on."""
     start = _start(folder, options, identity)
     if start is None and not options.resume:
-        make_room(folder)
+        folder.make_room()
     program.keep(folder, options)
     if folder.metrics.exists():
         folder.keep_metrics_until(0 if start is None else start.step)
@@ -92,67 +91,13 @@ def _start(folder: RunFolder, options: FitOptions, identity: dict[str, str]) -> 
     return start
 
 
-def make_room(folder: RunFolder) -> None:
-    """Put a finished run aside; it is deleted when the one that replaces it has finished.
-
-    Raises:
-        RunError: an unfinished run is there.
-    """
-    if folder.exists() and not folder.receipt.exists():
-        before = "" if folder.aside is None else f"; the finished run before it is in {folder.aside}"
-        raise RunError(f"{folder.path} holds an unfinished run; go on with --resume, or choose another --out{before}")
-    if folder.receipt.exists():
-        folder.drop_aside()
-    folder.set_aside()
-
-
 def _finish(fitted: Fit, folder: RunFolder, outcome: Outcome, options: FitOptions, identity: dict[str, str]) -> None:
     """Write the results, and the receipt last: a folder with a receipt is a finished run."""
+    # Loads ArviZ and matplotlib, which a fit that is kept in memory does not need.
+    from dgmppl.api import saving
+
     if outcome.draws is not None or not checkpoints.exist(folder.checkpoints):
         checkpoints.save(folder.checkpoints, Checkpoint(0, outcome.parameters, metadata=identity))
-    fitted.write_results(folder, shown=_SHOWN)
-    folder.write_json(folder.receipt, receipt(fitted, outcome, options, identity, folder))
+    saving.write_results(fitted, folder)
+    folder.write_json(folder.receipt, saving.receipt(fitted, outcome, options, identity, folder))
     folder.drop_aside()
-
-
-def receipt(
-    fitted: Fit, outcome: Outcome, options: FitOptions, identity: dict[str, str], folder: RunFolder
-) -> dict[str, Any]:
-    """The facts of a run as JSON data."""
-    from dgmppl.spec.writer import to_yaml
-
-    compiled, data = fitted.program.compiled, fitted.loaded
-    settings = options.train(compiled.program)
-    library = compiled.library
-    return {
-        "version": VERSION,
-        "name": compiled.program.name,
-        "backend": compiled.backend,
-        "engine": fitting.describe_engine(compiled),
-        "draws": outcome.draws is not None,
-        "objective": fitted.program.objective.text(),
-        "status": compiled.derivation.status,
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "seconds": round(outcome.seconds, 3),
-        "steps": outcome.step,
-        "seed": settings.seed,
-        "device": {
-            **asdict(options.on(settings)),
-            "used": used_device(compiled, options),
-            "available": list(library.devices()),
-        },
-        "versions": {**versions(), **library.versions()},
-        "machine": machine(),
-        "sha256": {
-            "spec": text_hash(to_yaml(compiled.spec)),
-            "resolved": file_hash(folder.resolved),
-            "data": identity["data"],
-            "program": program_hash(compiled.source),
-            "parameters": data_hash(fitted.parameters),
-        },
-        "trained": hashes(compiled.program),
-        "rows": {name: part.rows for name, part in data.parts.items()},
-        "final_loss": fitted.records[-1]["loss"] if fitted.records else None,
-        "held_out": held_out(fitted, data),
-        "notes": [*compiled.derivation.notes, *outcome.notes],
-    }

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from dgmppl.backend import Array, Device
+from dgmppl.backend import Device
 from dgmppl.data import Batches
 from dgmppl.errors import ArgumentError, RunError
 from dgmppl.ir.expressions import Call, Literal
@@ -17,9 +13,6 @@ from dgmppl.ir.program import Program
 from dgmppl.ir.settings import Train
 from dgmppl.objectives.derivation import Derivation
 from dgmppl.runs.training import CHECKPOINT_SECONDS
-
-if TYPE_CHECKING:
-    from dgmppl.api.fitted import Fit
 
 PRECISIONS = ("float32", "float64", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
@@ -39,6 +32,7 @@ class FitOptions:
         resume: go on from the folder's newest checkpoint.
         checkpoint_seconds: time between two checkpoints.
         data_bytes: memory of the device that training rows may take; None for half of what is free.
+        compile: fuse the operations of a training step.
     """
 
     seed: int | None = None
@@ -50,9 +44,10 @@ class FitOptions:
     resume: bool = False
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     data_bytes: int | None = None
+    compile: bool = False
 
     def __post_init__(self) -> None:
-        _require_known(self.device, self.precision, self.threads)
+        require_known(self.device, self.precision, self.threads)
         if self.steps is not None and self.steps < 1:
             raise ArgumentError(f"a fit takes at least one step, not {self.steps}")
         if self.data_bytes is not None and self.data_bytes < 0:
@@ -71,38 +66,20 @@ class FitOptions:
 
     def on(self, settings: Train) -> Device:
         """Where and how precisely to train."""
-        return Device(self.device, settings.precision, self.threads, self.data_bytes)
+        return Device(self.device, settings.precision, self.threads, self.data_bytes, self.compile)
 
     def answers_on(self, settings: Train) -> Device:
         """Where a fit is asked: where it was trained, but with nothing rounded to bfloat16."""
         return replace(self.on(settings), precision="float64" if settings.precision == "float64" else "float32")
 
 
-def _require_known(device: str, precision: str | None, threads: int | None) -> None:
+def require_known(device: str, precision: str | None, threads: int | None) -> None:
     """Refuse a device, a precision or a number of threads that cannot be."""
     for value, known in ((device, DEVICES), (precision or "float32", PRECISIONS)):
         if value not in known:
             raise ArgumentError(f"{value!r} is none of {', '.join(known)}")
     if threads is not None and threads < 1:
         raise ArgumentError(f"computing takes at least one thread, not {threads}")
-
-
-def answering(fit: Fit, device: str, precision: str | None, threads: int | None) -> Fit:
-    """See `Fit.to`."""
-    _require_known(device, precision, threads)
-    own = "float64" if any(value.dtype == np.float64 for value in fit.parameters.values()) else "float32"
-    chosen = Device(device, precision or own, threads)
-    fit.program.compiled.executable.on(chosen)
-    if precision is None:
-        return replace(fit, device=chosen)
-    dtype = np.dtype(np.float64 if precision == "float64" else np.float32)
-    draws = None if fit.draws is None else replace(fit.draws, posterior=_cast(fit.draws.posterior, dtype))
-    return replace(fit, parameters=_cast(fit.parameters, dtype), draws=draws, device=chosen)
-
-
-def _cast(values: Mapping[str, Array], dtype: np.dtype[Any]) -> dict[str, Array]:
-    """Real numbers in another width; others as they are."""
-    return {name: value.astype(dtype) if value.dtype.kind == "f" else value for name, value in values.items()}
 
 
 def engine_of(derivation: Derivation) -> Call | None:

@@ -1,4 +1,4 @@
-"""Runs on disk: writing a fit, and reading it back on any backend.
+"""Runs on disk, read back on any backend.
 
 Reading never imports the run's `program.py`: the resolved spec is compiled again, and a difference in the emitted text
 is reported.
@@ -6,7 +6,6 @@ is reported.
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -17,18 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgmppl.api.fitted import Fit
-from dgmppl.api.fitting import Outcome
-from dgmppl.api.identity import facts
 from dgmppl.api.program import CompiledProgram
-from dgmppl.api.settings import FitOptions
 from dgmppl.backend import Draws
 from dgmppl.compiler import compile_spec
 from dgmppl.errors import RunError
 from dgmppl.ir.program import Program
-from dgmppl.results import compat, pictures
+from dgmppl.results import compat
 from dgmppl.runs import checkpoints, columns
 from dgmppl.runs.checkpoints import Checkpoint
-from dgmppl.runs.folder import RunFolder, other_version, unwritable
+from dgmppl.runs.folder import RunFolder, other_version
 from dgmppl.runs.receipt import data_hash, file_hash, program_hash
 from dgmppl.runs.trained import hashes
 
@@ -36,73 +32,6 @@ Array: TypeAlias = NDArray[Any]
 
 _STATISTICS = frozenset({"log_p", "log_q", "elbo"})
 _LATENT_DRAWS = 20
-
-
-def write_results(fit: Fit, folder: RunFolder, shown: int) -> None:
-    """Write samples.png, and posterior.nc where the model has a posterior to show."""
-    executable = fit.program.compiled.executable
-    if executable.has("sample"):
-        draw_samples(fit, folder.path / "samples.png", shown)
-    if fit.draws is not None or executable.has("encode"):
-        container = fit.to_arviz(draws=_LATENT_DRAWS)
-        temporary = folder.posterior.with_name(f".{folder.posterior.name}.{os.getpid()}.tmp")
-        try:
-            compat.write(container, temporary)
-            os.replace(temporary, folder.posterior)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise unwritable(folder.posterior, error) from error
-
-
-def draw_samples(fit: Fit, path: Path, n: int, given: Any = None, seed: int = 0) -> None:
-    """Draw samples of the observed variable with the most elements beside the data.
-
-    Raises:
-        RunError: the file cannot be written, or its ending is no picture's.
-    """
-    program = fit.program.compiled.program
-    site = max(program.observed, key=lambda one: one.typed.size)
-    column = program.columns.get(site.name)
-    drawn = fit.sample(n if site.typed.size > 4 else max(n, 1000), given, seed)
-    samples = drawn[site.name] if isinstance(drawn, dict) else drawn
-    data = _comparison(fit, program, site.name, samples)
-    shape = column.raw_shape if column is not None else None
-    try:
-        pictures.draw_samples(
-            path, np.asarray(samples, dtype=np.float64), data=data, shape=shape, title=f"{program.name}: {site.name}"
-        )
-    except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def _comparison(fit: Fit, program: Program, name: str, samples: Array) -> Array | None:
-    """The data's rows beside which samples are drawn: in the samples' units."""
-    if fit.data is None:
-        return None
-    part = fit.data.held_out or fit.data.train
-    column = program.columns[name]
-    lossy = any(not transform.invertible for transform in column.transforms)
-    rows = np.asarray(part.arrays[name] if lossy else part.raw[name])
-    return rows.astype(np.float64) if rows.dtype.kind in "fiub" and rows.shape[1:] == samples.shape[1:] else None
-
-
-def save(fit: Fit, path: Path) -> Path:
-    """See `Fit.save`."""
-    from dgmppl.api.running import make_room, receipt
-
-    folder, options = RunFolder(path), FitOptions()
-    identity = facts(fit.program.compiled, options, fit.loaded)
-    with folder.locked():
-        make_room(folder)
-        fit.program.keep(folder, options)
-        step = int(fit.records[-1]["step"]) if fit.records else 0
-        checkpoints.save(folder.checkpoints, Checkpoint(step, fit.parameters, metadata=identity))
-        folder.write(folder.metrics, "".join(json.dumps(record) + "\n" for record in fit.records))
-        write_results(fit, folder, shown=64)
-        outcome = Outcome(fit.parameters, fit.draws, fit.records, step)
-        folder.write_json(folder.receipt, receipt(fit, outcome, options, identity, folder))
-        folder.drop_aside()
-    return path
 
 
 def load(

@@ -22,9 +22,9 @@ _LABELS = frozenset({"expected", "found", "fix", "note"})
 
 
 def say(text: str, *, quiet: bool = False) -> None:
-    """A line on standard output."""
+    """A text on standard output, with one line break at its end."""
     if not quiet:
-        typer.echo(text)
+        typer.echo(text.removesuffix("\n"))
 
 
 def say_json(data: Any) -> None:
@@ -132,9 +132,10 @@ def print_summary(fitted: Fit, facts: Mapping[str, Any]) -> None:
     if facts["final_loss"] is not None:
         say(f"loss {facts['final_loss']:.2f} nats per datum after {facts['steps']} steps, {facts['seconds']:.1f} s")
     if fitted.draws is not None:
+        from dgmppl.api.inference_data import latent_rows
         from dgmppl.results.summary import lines
 
-        for line in lines(fitted.program.compiled.program, fitted.draws):
+        for line in lines(fitted.program.compiled.program, fitted.draws, latent_rows(fitted)):
             say(line)
     print_metrics(facts["held_out"])
     for note in facts["notes"]:
@@ -159,8 +160,8 @@ def print_metrics(held_out: Mapping[str, Any]) -> None:
 
 
 def _figure(metric: Mapping[str, Any]) -> str:
-    """A metric's value with its error and unit; nats to two decimals, what samples say to three digits."""
-    digits = ".3g" if "samples" in metric else ".2f"
+    """A metric's value with its error and unit; nats to two decimals, statistics of samples to three digits."""
+    digits = ".3g" if {"site", "samples"} & metric.keys() else ".2f"
     error = "" if metric["standard_error"] is None else f" ± {metric['standard_error']:{digits.replace('3', '2')}}"
     bits = f", {metric['bits_per_dim']:.3f} bits per dimension" if "bits_per_dim" in metric else ""
     return f"{metric['value']:{digits}}{error} {metric['unit']}{bits}"

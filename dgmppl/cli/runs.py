@@ -60,6 +60,9 @@ def fit(
             help="for training rows on the device, by default half of what is free; more are fed a few steps at a time",
         ),
     ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="fuse a step's operations by torch.compile; JAX always does")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="go on from the newest checkpoint")] = False,
     sets: Set = None, data: Data = None, trust_code: TrustCode = False, as_json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
@@ -77,7 +80,7 @@ def fit(
         with warnings_as_notes(quiet=quiet):
             fitted = program.fit(
                 seed=seed, steps=steps, device=device, precision=precision, threads=threads, out=out, progress=shown,
-                resume=resume, data_bytes=None if data_memory is None else int(data_memory * 2**30),
+                resume=resume, data_bytes=None if data_memory is None else int(data_memory * 2**30), compile=compiled,
             )  # fmt: skip
     except Interrupted as stopped:
         raise RunError(f"{stopped}; the checkpoint is written. Go on with:\n  {_again()}") from None

@@ -41,7 +41,8 @@ def new(
 @command("dgmppl check specs/vae.yaml", "dgmppl check specs/gmm.yaml specs/radon.yaml --pedantic --json")
 def check(
     specs: SpecFiles, pedantic: Annotated[bool, typer.Option("--pedantic", help="lints too")] = False,
-    sets: Set = None, data: Data = None, trust_code: TrustCode = False, as_json: Json = False, quiet: Quiet = False,
+    backend: BackendName = "numpyro", sets: Set = None, data: Data = None, trust_code: TrustCode = False,
+    as_json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Parse, resolve, infer, derive; print all that is wrong at once."""
     from dgmppl.compiler import check as diagnose
@@ -49,7 +50,8 @@ def check(
     bindings, overrides = pairs(data), sets or []
     found = {
         str(spec): diagnose(
-            readable(spec), bindings=bindings, overrides=overrides, pedantic=pedantic, trust_code=trust_code
+            readable(spec), bindings=bindings, overrides=overrides, pedantic=pedantic, trust_code=trust_code,
+            backend=backend,
         )
         for spec in specs
     }  # fmt: skip

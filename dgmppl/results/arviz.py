@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dgmppl.backend import Draws
 from dgmppl.ir.program import Program
-from dgmppl.results.labels import DATUM, Axis, datum_axes, labelled, parameter_axes
+from dgmppl.results.labels import DATUM, Axis, Rows, datum_axes, labelled, parameter_axes
 
 Array: TypeAlias = NDArray[Any]
 
@@ -34,10 +34,10 @@ _WITHHELD = (
 )
 
 
-def posterior_group(program: Program, draws: Draws) -> xr.Dataset:
+def posterior_group(program: Program, draws: Draws, rows: Rows | None = None) -> xr.Dataset:
     """The draws of an engine, `[chain, draw, *shape]`, with what must be known of them as attributes."""
     variables = {
-        name: labelled(np.asarray(values), parameter_axes(program, name, np.shape(values)[2:]))
+        name: labelled(np.asarray(values), parameter_axes(program, name, np.shape(values)[2:], rows))
         for name, values in draws.posterior.items()
     }
     group = xr.Dataset(variables, attrs=_attributes(program, draws.sampler, draws.engine))

@@ -26,6 +26,12 @@ class Estimate(NamedTuple):
     standard_error: float
 
 
+def proportion(hits: Array) -> Estimate:
+    """The share p of hits among n independent trials, with its binomial standard error, sqrt(p (1 - p) / n)."""
+    share = float(np.mean(hits))
+    return Estimate(share, math.sqrt(share * (1.0 - share) / np.size(hits)))
+
+
 # ---- sliced Wasserstein ---------------------------------------------------------------------------------------------
 
 
@@ -94,10 +100,7 @@ def mode_coverage(samples: Array, centres: Array, radius: float, least: float = 
     distances = np.linalg.norm(samples[:, None, :] - centres[None, :, :], axis=-1)
     near = distances.min(axis=1) <= radius
     shares = np.bincount(distances.argmin(axis=1)[near], minlength=len(centres)) / len(samples)
-    share = float(near.mean())
-    return ModeCoverage(
-        int((shares >= least).sum()), shares, Estimate(share, math.sqrt(share * (1.0 - share) / len(samples)))
-    )
+    return ModeCoverage(int((shares >= least).sum()), shares, proportion(near))
 
 
 # ---- neighbours and spread ------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import networkx as nx
 
@@ -16,7 +16,13 @@ from dgmppl.results.graph import GraphNode, Panel
 
 _SHADE, _LINE, _PLATE, _QUIET = "#c9d3df", "#27313f", "#8a96a6", "#55606e"
 _WIDTH, _HEIGHT = 1.9, 1.45
-_HALF_WIDTH, _HALF_HEIGHT = 0.68, 0.44
+_HALF_WIDTH, _HALF_HEIGHT, _HALF_BOX = 0.68, 0.44, 0.3
+_BOXES = frozenset({"learned", "covariate"})
+_ARROW: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 11, "color": _LINE, "linewidth": 1.0, "zorder": 2}
+# How near an edge may come to a node that it does not touch; its border is at 1.
+_CLEAR = 1.1
+
+Point = tuple[float, float]
 
 
 def draw(panels: Sequence[Panel], path: Path, title: str) -> None:
@@ -44,14 +50,14 @@ def draw(panels: Sequence[Panel], path: Path, title: str) -> None:
     figure.savefig(path, dpi=160)
 
 
-def positions(panel: Panel) -> dict[str, tuple[float, float]]:
+def positions(panel: Panel) -> dict[str, Point]:
     """Where each node stands: its layer from the top, its plate's block from the left."""
     layers = _layers(panel)
     blocks = sorted(
         {node.plate for node in panel.nodes}, key=lambda plate: (plate is not None, plate == "data", plate or "")
     )
     members = {plate: [node for node in panel.nodes if node.plate == plate] for plate in blocks}
-    place: dict[str, tuple[float, float]] = {}
+    place: dict[str, Point] = {}
     left = 0.0
     for plate in blocks:
         rows: dict[int, list[GraphNode]] = {}
@@ -84,17 +90,17 @@ def _layers(panel: Panel) -> dict[str, int]:
     return depth
 
 
-def _mean_parent(panel: Panel, node: GraphNode, place: dict[str, tuple[float, float]]) -> float:
+def _mean_parent(panel: Panel, node: GraphNode, place: dict[str, Point]) -> float:
     parents = [place[source][0] for source, target, _ in panel.edges if target == node.name and source in place]
     return sum(parents) / len(parents) if parents else 0.0
 
 
-def _extent(place: dict[str, tuple[float, float]]) -> tuple[float, float, float, float]:
+def _extent(place: dict[str, Point]) -> tuple[float, float, float, float]:
     xs, ys = zip(*place.values(), strict=True)
     return min(xs) - 1.25, max(xs) + 1.25, min(ys) - 1.05, max(ys) + 0.8
 
 
-def _draw_panel(axis: Any, panel: Panel, place: dict[str, tuple[float, float]]) -> None:
+def _draw_panel(axis: Any, panel: Panel, place: dict[str, Point]) -> None:
     from matplotlib.patches import FancyBboxPatch
 
     for plate, corner in panel.plates.items():
@@ -106,13 +112,18 @@ def _draw_panel(axis: Any, panel: Panel, place: dict[str, tuple[float, float]]) 
             fill=False, edgecolor=_PLATE, linewidth=1.0, zorder=0,
         ))  # fmt: skip
         axis.text(right - 0.1, low + 0.08, corner, ha="right", va="bottom", fontsize=8, color=_PLATE)
+    outlines = {node.name: _Outline(place[node.name], node.kind in _BOXES) for node in panel.nodes}
     for source, target, label in panel.edges:
-        _draw_edge(axis, place[source], place[target], "" if source == target else label)
+        if source == target:
+            _draw_loop(axis, place[source])
+        else:
+            others = [outline for name, outline in outlines.items() if name not in {source, target}]
+            _draw_edge(axis, outlines[source], outlines[target], label, others)
     for node in panel.nodes:
         _draw_node(axis, node, place[node.name])
 
 
-def _draw_node(axis: Any, node: GraphNode, at: tuple[float, float]) -> None:
+def _draw_node(axis: Any, node: GraphNode, at: Point) -> None:
     from matplotlib.patches import Ellipse, FancyBboxPatch, RegularPolygon
 
     shaded = node.kind in {"observed", "covariate"}
@@ -120,9 +131,9 @@ def _draw_node(axis: Any, node: GraphNode, at: tuple[float, float]) -> None:
         "facecolor": _SHADE if shaded else "white", "edgecolor": _LINE, "linewidth": 1.2, "zorder": 3,
         "linestyle": (0, (3, 2)) if node.kind == "deterministic" else "solid",
     }  # fmt: skip
-    if node.kind in {"learned", "covariate"}:
-        corner = (at[0] - _HALF_WIDTH, at[1] - 0.3)
-        axis.add_patch(FancyBboxPatch(corner, 2 * _HALF_WIDTH, 0.6, boxstyle="round,pad=0,rounding_size=0.1", **style))
+    if node.kind in _BOXES:
+        corner, high = (at[0] - _HALF_WIDTH, at[1] - _HALF_BOX), 2 * _HALF_BOX
+        axis.add_patch(FancyBboxPatch(corner, 2 * _HALF_WIDTH, high, boxstyle="round,pad=0,rounding_size=0.1", **style))
     elif node.kind == "critic":
         axis.add_patch(RegularPolygon(at, 6, radius=0.5, orientation=math.pi / 6, **style))
     else:
@@ -144,34 +155,65 @@ def _draw_node(axis: Any, node: GraphNode, at: tuple[float, float]) -> None:
         axis.text(at[0], at[1] - 0.16, body, ha="center", va="center", fontsize=size, color=_QUIET, zorder=4)
 
 
-def _draw_edge(axis: Any, start: tuple[float, float], end: tuple[float, float], label: str) -> None:
+class _Outline(NamedTuple):
+    """A node's border: an ellipse, or a box.
+
+    Attributes:
+        middle: of the node.
+        box: what the border is.
+    """
+
+    middle: Point
+    box: bool
+
+    def reach(self, point: Point) -> float:
+        """How far a point is from the middle, the border being at 1."""
+        across, along = (abs(a - b) for a, b in zip(point, self.middle, strict=True))
+        if self.box:
+            return max(across / _HALF_WIDTH, along / _HALF_BOX)
+        return math.hypot(across / _HALF_WIDTH, along / _HALF_HEIGHT)
+
+    def toward(self, point: Point) -> Point:
+        """Where the line from the middle to a point leaves the node, just outside of its border."""
+        share = 1.05 / self.reach(point)
+        return tuple(a + share * (b - a) for a, b in zip(self.middle, point, strict=True))  # type: ignore[return-value]
+
+
+def _draw_loop(axis: Any, at: Point) -> None:
     from matplotlib.patches import FancyArrowPatch
 
-    style: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 11, "color": _LINE, "linewidth": 1.0, "zorder": 2}
-    if start == end:
-        right, top = start[0] + _HALF_WIDTH * 0.92, start[1]
-        loop = FancyArrowPatch((right, top + 0.17), (right, top - 0.17), connectionstyle="arc3,rad=-1.7", **style)
-        axis.add_patch(loop)
-        return
-    far = abs(start[1] - end[1]) > _HEIGHT * 1.5 and abs(start[0] - end[0]) < 1e-9
-    first, last = _border(start, end), _border(end, start)
-    # An edge over several layers swings around the nodes between.
-    bend = 1.75 / math.dist(first, last) if far else 0.35 if abs(start[1] - end[1]) < 1e-9 else 0.0
-    axis.add_patch(FancyArrowPatch(first, last, connectionstyle=f"arc3,rad={bend}", shrinkA=0, shrinkB=1, **style))
-    if not label:
-        return
-    # The middle of matplotlib's quadratic arc is offset by half of its bend, to the right of its direction.
+    right = at[0] + _HALF_WIDTH * 0.92
+    ends = (right, at[1] + 0.17), (right, at[1] - 0.17)
+    axis.add_patch(FancyArrowPatch(*ends, connectionstyle="arc3,rad=-1.7", **_ARROW))
+
+
+def _draw_edge(axis: Any, source: _Outline, target: _Outline, label: str, others: Sequence[_Outline]) -> None:
+    from matplotlib.patches import FancyArrowPatch
+
+    first, last = source.toward(target.middle), target.toward(source.middle)
+    bend = _bend(first, last, others)
+    axis.add_patch(FancyArrowPatch(first, last, connectionstyle=f"arc3,rad={bend}", shrinkA=0, shrinkB=1, **_ARROW))
+    if label:
+        axis.text(
+            *_on_arc(first, last, bend, 0.5), label, fontsize=7, color=_LINE, style="italic", ha="center", va="center",
+            zorder=4, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+        )  # fmt: skip
+
+
+def _bend(first: Point, last: Point, others: Sequence[_Outline]) -> float:
+    """The least bend with which an edge touches no other node; in a layer two may read each other, so they arc."""
+    wanted = 0.35 if abs(first[1] - last[1]) < 1e-9 else 0.0
+    bends = sorted((number / 20 for number in range(-16, 17)), key=lambda bend: (abs(bend - wanted), -bend))
+
+    def clearance(bend: float) -> float:
+        points = [_on_arc(first, last, bend, step / 40) for step in range(41)]
+        return min((other.reach(point) for other in others for point in points), default=math.inf)
+
+    return next((bend for bend in bends if clearance(bend) > _CLEAR), max(bends, key=clearance))
+
+
+def _on_arc(first: Point, last: Point, bend: float, share: float) -> Point:
+    """A point of matplotlib's quadratic arc, whose control point lies off the middle, right of its direction."""
     across, along = last[0] - first[0], last[1] - first[1]
-    x = (first[0] + last[0]) / 2.0 + bend * along / 2.0
-    y = (first[1] + last[1]) / 2.0 - bend * across / 2.0
-    axis.text(
-        x, y, label, fontsize=7, color=_LINE, style="italic", ha="center", va="center", zorder=4,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
-    )  # fmt: skip
-
-
-def _border(inside: tuple[float, float], toward: tuple[float, float]) -> tuple[float, float]:
-    """Where the line from a node's middle leaves its ellipse."""
-    across, along = toward[0] - inside[0], toward[1] - inside[1]
-    scale = 1.0 / math.hypot(across / (_HALF_WIDTH + 0.03), along / (_HALF_HEIGHT + 0.03))
-    return inside[0] + across * scale, inside[1] + along * scale
+    off = 2.0 * share * (1.0 - share) * bend
+    return first[0] + share * across + off * along, first[1] + share * along - off * across

@@ -87,6 +87,11 @@ def chunks(rows: int, elements: int, particles: int = 1) -> Iterator[slice]:
         yield slice(start, min(start + size, rows))
 
 
+def derived_seed(seed: int, number: int) -> int:
+    """The seed of the `number`-th of many questions that are asked under one seed; the first has that seed itself."""
+    return seed + 1_000_003 * number
+
+
 def standard_error(values: NDArray[Any] | Sequence[float]) -> float:
     """The standard error of the mean of independent values, s / sqrt(n) with s^2 over n - 1; NaN for fewer than two."""
     return float(np.std(values, ddof=1) / math.sqrt(np.size(values))) if np.size(values) > 1 else math.nan

@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import networkx as nx
 
 from dgmppl.errors import ArgumentError, RunError
-from dgmppl.ir.analyses import groups
+from dgmppl.ir.analyses import expression_groups, expressions
 from dgmppl.ir.densities import (
     Density,
     Deterministic,
+    DiffusionChain,
     Elementary,
     Factorized,
     MarkovChain,
@@ -23,7 +24,7 @@ from dgmppl.ir.densities import (
     Restricted,
     Unnormalized,
 )
-from dgmppl.ir.expressions import free_names
+from dgmppl.ir.expressions import Apply, Call, Expression, free_names, walk
 from dgmppl.ir.program import Program, Role, Site
 
 # Node kinds, and how the text formats draw them: (DOT attributes, Mermaid brackets).
@@ -99,8 +100,8 @@ def _panel(program: Program, title: str, sites: Iterable[Site]) -> Panel:
     nodes = tuple(_node(site, known=site.name not in own) for site in listed)
     names = {node.name for node in nodes}
     edges = tuple(
-        (parent, site.name, _through(program, site)) for site in own.values() for parent in dict.fromkeys(site.parents)
-        if parent in names and parent != site.name
+        (parent, site.name, _through(program, site, parent))
+        for site in own.values() for parent in dict.fromkeys(site.parents) if parent in names and parent != site.name
     )  # fmt: skip
     loops = tuple((site.name, site.name, "") for site in own.values() if site.name in names and _own_past(site))
     return Panel(title, nodes, (*edges, *loops), _plates(program, nodes))
@@ -159,12 +160,23 @@ def _own_past(site: Site) -> bool:
     return False
 
 
-def _through(program: Program, site: Site) -> str:
-    """The networks and bijectors that a site's density passes its parents through."""
-    read = groups(program, site.density)
-    if isinstance(site.density, Pushforward):
-        read |= {site.density.bijector}
+def _through(program: Program, site: Site, parent: str) -> str:
+    """The networks and bijectors that a parent passes through on its way into a site's density."""
+    read = {name for expression in expressions(site.density) for name in _reading(program, expression, parent)}
+    match site.density:
+        case Pushforward(bijector=name) | DiffusionChain(denoiser=name):
+            read.add(name)
     return ", ".join(name for name in [*program.networks, *program.bijectors] if name in read)
+
+
+def _reading(program: Program, expression: Expression, name: str) -> Iterator[str]:
+    """The networks in an expression that read a name; through local functions, those in their bodies."""
+    for node in walk(expression):
+        match node:
+            case Apply(network=network, inputs=inputs) if any(name in free_names(one) for one in inputs):
+                yield network
+            case Call(function=function) if function in program.functions and name in free_names(node):
+                yield from expression_groups(program, program.functions[function][1])
 
 
 def _plates(program: Program, nodes: Iterable[GraphNode]) -> dict[str, str]:

@@ -31,17 +31,33 @@ def level_axis(program: Program, level: str) -> Axis:
     return Axis(level, list(program.levels[level]))
 
 
-def parameter_axes(program: Program, name: str, shape: tuple[int, ...]) -> list[Axis]:
-    """The axes of a parameter's value: its level first, then its event.
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows that a posterior conditions on.
+
+    Attributes:
+        numbers: the rows' numbers in the source.
+        masks: by `x.observed`, where a column with missing entries has them, `[N, *event]`.
+    """
+
+    numbers: Array
+    masks: Mapping[str, Array]
+
+
+def parameter_axes(program: Program, name: str, shape: tuple[int, ...], rows: Rows | None = None) -> list[Axis]:
+    """The axes of a parameter's value: its level or the data's rows first, then its event.
 
     Args:
         program: the typed program.
-        name: a site, or a canonical parameter name below one.
-        shape: of one value, the level's axis included.
+        name: a site, a canonical parameter name below one, or `x.missing` for the missing entries of x.
+        shape: of one value, the level's or the rows' axis included.
+        rows: what latents of a row and missing entries are named after; they are counted without.
     """
     site = program.by_name.get(name)
     if site is not None and site.section == "model" and shape:
-        return datum_axes(program, name, shape, np.arange(shape[0]))
+        return datum_axes(program, name, shape, np.arange(shape[0]) if rows is None else rows.numbers)
+    if rows is not None and (mask := rows.masks.get(f"{name.removesuffix('.missing')}.observed")) is not None:
+        return [Axis(f"{name}_entry", _gaps(program, name.removesuffix(".missing"), mask, rows.numbers))]
     axes: list[Axis] = []
     if site is not None and site.level is not None:
         axes.append(level_axis(program, site.level))
@@ -56,6 +72,20 @@ def datum_axes(program: Program, name: str, shape: tuple[int, ...], rows: Array)
     if column is not None and column.per is not None:
         return [level_axis(program, column.per), *event]
     return [Axis(DATUM, rows if len(rows) == shape[0] else np.arange(shape[0])), *event]
+
+
+def _gaps(program: Program, name: str, mask: Array, numbers: Array) -> Array:
+    """A label for each missing entry: its row in the source; `row, element` where a row holds several."""
+    places = np.argwhere(~mask)
+    if mask.ndim == 1:
+        return np.asarray(numbers)[places[:, 0]]
+    axes = _event_axes(program, name, program.by_name.get(name), mask.shape[1:])
+    column = program.columns.get(name)
+    heads = [] if column is not None and column.whole else [np.asarray(numbers)[places[:, 0]]]
+    parts = [*heads, *(np.asarray(axis.labels)[place] for axis, place in zip(axes, places[:, 1:].T, strict=True))]
+    if len(parts) == 1:
+        return np.asarray(parts[0])
+    return np.asarray([", ".join(map(str, entry)) for entry in zip(*parts, strict=True)])
 
 
 def _event_axes(program: Program, name: str, site: Site | None, shape: tuple[int, ...]) -> list[Axis]:

@@ -8,17 +8,23 @@ import numpy as np
 
 from dgmppl.backend import Draws
 from dgmppl.ir.program import Program
-from dgmppl.results.labels import parameter_axes
+from dgmppl.results.labels import Rows, parameter_axes
 
 _MOST_LINES = 24
 _CHAINS = 2
 
 
-def lines(program: Program, draws: Draws | None) -> Iterator[str]:
-    """Mean, standard deviation and, for chains, R-hat of each scalar; the first ones of a long posterior."""
+def lines(program: Program, draws: Draws | None, data: Rows | None = None) -> Iterator[str]:
+    """Mean, standard deviation and, for chains, R-hat of each scalar; the first ones of a long posterior.
+
+    Args:
+        program: the typed program.
+        draws: of its posterior; nothing is said of None.
+        data: the rows that latents of their own and missing entries are named after.
+    """
     if draws is None:
         return
-    rows = list(_rows(program, draws))
+    rows = list(_rows(program, draws, data))
     width = max((len(name) for name, _ in rows), default=0)
     yield f"{'':<{width}}  {'mean':>9}  {'sd':>9}" + (f"  {'R-hat':>6}" if _has_chains(draws) else "")
     for name, numbers in rows[:_MOST_LINES]:
@@ -27,9 +33,9 @@ def lines(program: Program, draws: Draws | None) -> Iterator[str]:
         yield f"... and {len(rows) - _MOST_LINES} more, in posterior.nc"
 
 
-def _rows(program: Program, draws: Draws) -> Iterator[tuple[str, str]]:
+def _rows(program: Program, draws: Draws, data: Rows | None) -> Iterator[tuple[str, str]]:
     for name, values in draws.posterior.items():
-        axes = parameter_axes(program, name, values.shape[2:])
+        axes = parameter_axes(program, name, values.shape[2:], data)
         for index in np.ndindex(*values.shape[2:]):
             chosen = values[(slice(None), slice(None), *index)]
             labels = [str(axis.labels[place]) for axis, place in zip(axes, index, strict=True)]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgmppl.backend import loaded_libraries_alone
-from dgmppl.results.distances import Estimate, flat, pairwise
+from dgmppl.results.distances import Estimate, flat, pairwise, proportion
 from dgmppl.results.evaluation import standard_error
 
 Array: TypeAlias = NDArray[Any]
@@ -123,5 +123,5 @@ def classifier_accuracy(x: Array, y: Array, *, seed: int = 0) -> Estimate:
     labels = np.repeat([0, 1], [len(x), len(y)])
     train, test, of_train, of_test = train_test_split(points, labels, test_size=0.5, stratify=labels, random_state=seed)
     perceptron = MLPClassifier((64, 64), early_stopping=True, max_iter=500, random_state=seed)
-    accuracy = float(make_pipeline(StandardScaler(), perceptron).fit(train, of_train).score(test, of_test))
-    return Estimate(accuracy, math.sqrt(accuracy * (1.0 - accuracy) / len(of_test)))
+    classifier = make_pipeline(StandardScaler(), perceptron).fit(train, of_train)
+    return proportion(classifier.predict(test) == of_test)

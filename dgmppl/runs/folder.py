@@ -161,6 +161,19 @@ class RunFolder:
         kept = [record for record in self.read_metrics() if record.get("step", 0) <= step]
         self.write(self.metrics, "".join(json.dumps(record) + "\n" for record in kept))
 
+    def make_room(self) -> None:
+        """Put a finished run aside; it is deleted when the one that replaces it has finished.
+
+        Raises:
+            RunError: an unfinished run is there.
+        """
+        if self.exists() and not self.receipt.exists():
+            before = "" if self.aside is None else f"; the finished run before it is in {self.aside}"
+            raise RunError(f"{self.path} holds an unfinished run; go on with --resume, or choose another --out{before}")
+        if self.receipt.exists():
+            self.drop_aside()
+        self.set_aside()
+
     def set_aside(self) -> None:
         """Put the files of a run into `previous/`, so that a new run here loses nothing before it has finished.
 
