@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from typing import Any
 
 import numpy as np
@@ -17,14 +19,36 @@ Values = dict[str, np.ndarray]
 class Ours:
     """The emitted program in its own training loop."""
 
-    def __init__(self, compiled: Compilation, values: Values, data: np.ndarray, rows: np.ndarray) -> None:
+    def __init__(
+        self, compiled: Compilation, values: Values, data: np.ndarray, rows: np.ndarray, *, fused: bool = False
+    ) -> None:
+        """Fused: by `torch.compile`, as `fit --compile` does."""
         self.rows, self.losses = rows, np.zeros(0)
+        self.warm_up = warm_up(compiled, len(rows))
+        device = Device("cpu", "float32", 1, compiled=fused)
         self.trainer = compiled.executable.trainer(
-            values, {"x": data}, compiled.program.train, steps=10**6, seed=0, device=Device("cpu", "float32", 1)
+            values, {"x": data}, compiled.program.train, steps=10**6, seed=0, device=device
         )
 
     def __call__(self) -> None:
         self.losses = np.asarray(self.trainer.advance(self.rows)["loss"])
+
+
+def warm_up(compiled: Compilation, steps: int) -> int:
+    """Blocks of so many steps until a run has settled: in torch, until every player's step has been recorded."""
+    if compiled.backend != "pyro":
+        return 1
+    from dgmppl_pyro.losses import WORTH
+
+    return 1 + math.ceil((WORTH + 2) * max(every for _, _, every in compiled.module.players) / steps)
+
+
+def torch_network(compiled: Compilation, values: Values) -> Any:
+    """The network `net` of a program for Pyro, a module of its own at given weights."""
+    import torch
+
+    tree = compiled.executable._program.tree  # type: ignore[attr-defined]
+    return copy.deepcopy(tree.load(values, torch.float32, torch.device("cpu"))["net"])
 
 
 def prepared(spec: dict[str, Any], backend: str, steps: int) -> tuple[Compilation, Values, np.ndarray, np.ndarray]:

@@ -8,12 +8,11 @@ where they are installed (`pip install --no-deps torchebm azula einops` leaves t
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.flows import Ours, TorchBlock, Values, prepared  # fixes the thread counts before the libraries load
+from benchmarks.flows import Ours, TorchBlock, prepared  # fixes the thread counts before the libraries load
 
 # isort: split
 import equinox as eqx
@@ -23,9 +22,9 @@ import numpy as np
 import optax
 import torch
 
+from benchmarks.emitted import torch_network
 from benchmarks.energy_peers import BASE, SIGMA, STEP_SIZE, STEPS, AzulaDdpm, torchebm_energy, torchebm_loss
-from benchmarks.paired import Ratio, command, compare, on_one_thread, table
-from dgmppl.compiler import Compilation
+from benchmarks.paired import Ratio, begin, command, compare, table
 
 # Steps of a block: of about a second each, so that what a block costs by itself counts for as little as in a run.
 BLOCKS = {"denoising": 100, "persistent": 20, "ddpm": 40}
@@ -59,12 +58,6 @@ SPECS: dict[str, dict[str, Any]] = {
 
 
 # ---- torch -----------------------------------------------------------------------------------------------------------
-
-
-def torch_network(compiled: Compilation, values: Values) -> torch.nn.Module:
-    """The emitted network with the start weights, a copy of its own."""
-    groups = compiled.executable._program.tree.load(values, torch.float32, torch.device("cpu"))  # type: ignore[attr-defined]
-    return copy.deepcopy(groups["net"])
 
 
 class TorchLoss(torch.nn.Module):
@@ -203,7 +196,7 @@ def ratios(kind: str, steps: int, pairs: int) -> list[Ratio]:
     result: list[Ratio] = []
 
     def against(name: str, ours: Ours, theirs: Any) -> None:
-        result.append(compare(f"{kind}: {name}", ours, theirs, pairs=pairs, target=AIM))
+        result.append(compare(f"{kind}: {name}", ours, theirs, pairs=pairs, target=AIM, warm_up=ours.warm_up))
         print(f"{kind}, {name}: last block's mean loss {theirs.losses.mean():.3f}, ours {ours.losses.mean():.3f}")
 
     compiled, values, data, rows = prepared(SPECS[kind], "pyro", steps)
@@ -220,8 +213,7 @@ def ratios(kind: str, steps: int, pairs: int) -> list[Ratio]:
 def main() -> None:
     arguments = command(__doc__)
     arguments.add_argument("--kinds", nargs="+", default=list(SPECS), choices=list(SPECS))
-    given = arguments.parse_args()
-    on_one_thread()
+    given = begin(arguments)
     for kind in given.kinds:
         steps, pairs = (5, 3) if given.smoke else (BLOCKS[kind], 20)
         table(f"{kind}, one thread", ratios(kind, steps, pairs), steps)

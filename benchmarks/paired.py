@@ -16,6 +16,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+# Below these, a smoke run.
+PAIRS = 20
+
 
 @dataclass(frozen=True)
 class Ratio:
@@ -45,6 +48,13 @@ def command(doc: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def begin(arguments: argparse.ArgumentParser) -> argparse.Namespace:
+    """What was given on the command line; from here on torch computes as it is timed."""
+    given = arguments.parse_args()
+    on_one_thread()
+    return given
+
+
 def on_one_thread() -> None:
     """Has torch compute as every contender is timed: on one thread, denormal numbers being zero."""
     import torch
@@ -54,11 +64,13 @@ def on_one_thread() -> None:
 
 
 def compare(
-    name: str, ours: Callable[[], None], theirs: Callable[[], None], *, pairs: int = 20, target: float | None = None
-) -> Ratio:
-    """Times both in turn, the order alternating, after one warm-up each."""
-    ours()
-    theirs()
+    name: str, ours: Callable[[], None], theirs: Callable[[], None], *, pairs: int = PAIRS,
+    target: float | None = None, warm_up: int = 1,
+) -> Ratio:  # fmt: skip
+    """Times both in turn, the order alternating, after as many untimed blocks of each; after one in a smoke run."""
+    for block in (ours, theirs):
+        for _ in range(warm_up if pairs >= PAIRS else 1):
+            block()
     seconds = np.empty((pairs, 2))
     for pair in range(pairs):
         order = (0, 1) if pair % 2 == 0 else (1, 0)

@@ -20,9 +20,9 @@ import numpyro.distributions as dist
 import optax
 from numpyro.infer import SVI, TraceMeanField_ELBO
 
+from benchmarks.emitted import Ours
 from benchmarks.paired import compare, table
-from dgmppl.backend import Device
-from dgmppl.compiler import Compilation, compile_spec
+from dgmppl.compiler import compile_spec
 from dgmppl.ir.parameters import initial_values
 
 STEPS, BATCH, LATENT = 100, 128, 20  # the block of steps that a run takes at a time
@@ -115,21 +115,6 @@ class HandNumPyro:
     def __call__(self) -> None:
         self.state, losses = self.block(self.state, self.data, self.rows)
         self.losses = np.asarray(losses) / BATCH
-
-
-class Ours:
-    """The emitted program in its own training loop."""
-
-    def __init__(
-        self, compiled: Compilation, values: dict[str, np.ndarray], data: np.ndarray, rows: np.ndarray
-    ) -> None:
-        self.rows, self.losses = rows, np.zeros(0)
-        self.trainer = compiled.executable.trainer(
-            values, {"x": data}, compiled.program.train, steps=10**6, seed=0, device=Device("cpu", "float32", 1)
-        )
-
-    def __call__(self) -> None:
-        self.losses = self.trainer.advance(self.rows)["loss"]
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ of torch or JAX crosses it.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -18,11 +19,14 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dgmppl.errors import ArgumentError, RunError
+from dgmppl.errors import ArgumentError, RunError, UnsupportedError
 from dgmppl.ir.expressions import Call
 from dgmppl.ir.kernel import Module
+from dgmppl.ir.options import ENGINES
+from dgmppl.ir.program import Role
 from dgmppl.ir.settings import Train
 from dgmppl.ir.types import Shape
+from dgmppl.source import Diagnostic, Span
 
 Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
@@ -38,12 +42,14 @@ class Device:
         threads: of the processor; None for the library's own choice.
         data_bytes: memory that training rows may take; None for half of what is free. More rows than that are fed to
             the device a few steps at a time.
+        compiled: fuse the operations of a training step, where the backend does not do so always.
     """
 
     kind: str = "auto"
     precision: str = "float32"
     threads: int | None = None
     data_bytes: int | None = None
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -260,6 +266,67 @@ def load(name: str) -> Backend:
     except ImportError as error:
         raise RunError(f"the {name} backend needs {error.name}: pip install 'dgmppl[{name}]'") from error
     return backend
+
+
+# ---- which engines a backend has ------------------------------------------------------------------------------------
+
+# What can be said without importing a backend; one that is not named here says itself what it lacks.
+_WITHOUT = {"pyro": ("smc", "sgld", "sghmc")}
+_BY_MINI_BATCHES = ("sgld", "sghmc")
+# These read the emitted joint density of everything unknown and the data, which some programs do not have.
+_ON_THE_JOINT = {"pyro": ("nuts", "hmc", "svi", "laplace", "map"), "numpyro": ("laplace", "map")}
+
+
+def engine_lacking(name: str, engine: str, span: Span | None) -> Diagnostic | None:
+    """That a backend does not have an inference engine, with the place that asks for it; None where it may."""
+    missing = _WITHOUT.get(name, ())
+    if engine not in missing:
+        return None
+    there = ", ".join(word for word in ENGINES if word not in missing)
+    message = f"{engine}() is not on the {name} backend, which has {there}"
+    return Diagnostic("not-lowered", message, span, fix=_elsewhere(engine, _WITHOUT))
+
+
+def _elsewhere(engine: str, limits: Mapping[str, tuple[str, ...]]) -> str | None:
+    """The option that takes a backend on which an engine has no such limit."""
+    free = [name for name in sorted(available()) if engine not in limits.get(name, ())]
+    return f"--backend {free[0]}" if free else None
+
+
+def engine_refused(name: str, engine: Call, module: Module) -> Diagnostic | None:
+    """Why a backend does not run an inference engine on a program, with its place; None where it may."""
+    word = engine.function
+    guided = word == "svi" and module.function("guide") is not None
+    joint = module.function("log_joint") is not None
+    refused = engine_lacking(name, word, engine.span)
+    if refused is None and word in _ON_THE_JOINT.get(name, ()) and not (joint or guided):
+        left = ", ".join(site.name for site in module.program.latents)
+        message = f"{word}() on the {name} backend needs the latents ({left}) summed or integrated out exactly"
+        refused = Diagnostic("not-lowered", message, engine.span, fix=_elsewhere(word, _ON_THE_JOINT))
+    if refused is None and word in _BY_MINI_BATCHES and (rows := _unknowns_of_rows(module)):
+        message = f"{word}() on mini-batches needs {', '.join(rows)} summed or integrated out"
+        refused = Diagnostic("not-lowered", message, engine.span, fix="write `train: {batch_size: all}`")
+    return refused
+
+
+def _unknowns_of_rows(module: Module) -> list[str]:
+    """What is sampled beside the parameters where a step reads some of the rows: the other rows' part stood still."""
+    program = module.program
+    if program.train.batch_size is None or program.train.batch_size >= (program.rows or math.inf):
+        return []
+    declared = {site.name for site in program.with_role(Role.PARAMETER)}
+    return [group.name for group in module.groups if group.kind == "prior" and group.name not in declared]
+
+
+def require_engine(name: str, engine: Call, module: Module) -> None:
+    """Checks that a backend runs an inference engine on a program.
+
+    Raises:
+        UnsupportedError: it does not; see `engine_refused`.
+    """
+    refused = engine_refused(name, engine, module)
+    if refused is not None:
+        raise UnsupportedError([refused])
 
 
 # POT imports every array library that is installed, unless its variable is set.

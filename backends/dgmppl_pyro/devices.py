@@ -70,7 +70,9 @@ def flush_denormals() -> Iterator[None]:
 def scope(device: Device) -> Iterator[torch.device]:
     """Computes with a device's threads and precision; the process's own settings are as before afterwards."""
     chosen, _ = select(device)
-    with limit_threads(device.threads), torch.autocast(chosen.type, torch.bfloat16, device.precision == "bfloat16"):
+    mixed = device.precision == "bfloat16"
+    # Without the cache of rounded weights, which would keep those of the first of many steps until the scope ends.
+    with limit_threads(device.threads), torch.autocast(chosen.type, torch.bfloat16, mixed, cache_enabled=False):
         yield chosen
 
 

@@ -7,8 +7,9 @@ Here the forward and the backward operations are recorded once and replayed by T
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -58,19 +59,47 @@ def straight_line(function: Callable[..., Any], *examples: Tensor) -> Callable[.
     What does not depend on the arguments is a constant of the record; a parameter updated in place is read anew.
     None where the function looks at values to choose its operations, or has one that cannot be recorded.
     """
+    graph = record(function, *examples)
+    return None if graph is None else scripted(graph, *examples)
+
+
+def record(function: Callable[..., Any], *examples: Tensor) -> Callable[..., Any] | None:
+    """The graph that `straight_line` replays."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
     try:
-        graph = make_fx(function)(*examples)
-        graph.graph.eliminate_dead_code()
-        graph.recompile()
-        with warnings.catch_warnings():
-            # TorchScript is deprecated in favour of compilers that need a C++ toolchain.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            script: Callable[..., Any] = torch.jit.trace(graph, examples, check_trace=False)
+        with as_it_is_used():
+            graph: Any = make_fx(function)(*examples)
     except (RuntimeError, NotImplementedError):
         return None
-    return script
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return cast(Callable[..., Any], graph)
+
+
+def scripted(graph: Callable[..., Any], *examples: Tensor) -> Callable[..., Any] | None:
+    """A recorded graph in TorchScript's interpreter, which takes its operations as they are."""
+    # TorchScript's own optimizations merge matrix products, whose sums then come in another order.
+    with as_it_is_used(), torch.jit.optimized_execution(False):
+        try:
+            script = torch.jit.trace(graph, examples, check_trace=False)
+        except (RuntimeError, NotImplementedError):
+            return None
+
+    def replay(*arguments: Tensor) -> Any:
+        with torch.jit.optimized_execution(False):
+            return script(*arguments)
+
+    return replay
+
+
+@contextmanager
+def as_it_is_used() -> Iterator[None]:
+    """Without torch's notes on its own parts: TorchScript is deprecated, for compilers that take a C++ toolchain."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 class Scalar(torch.autograd.Function):  # type: ignore[misc]

@@ -25,8 +25,9 @@ from dgmppl.ir.kernel import Function
 from dgmppl.ir.settings import Train
 from dgmppl_pyro.columns import arithmetic
 from dgmppl_pyro.devices import flush_denormals, free_bytes, scope, select
+from dgmppl_pyro.losses import Arguments, Loss
 from dgmppl_pyro.optimizers import Factor, optimizers, schedule_factor
-from dgmppl_pyro.parameters import Flat, Groups, to_host
+from dgmppl_pyro.parameters import Flat, to_host
 from dgmppl_pyro.program import Program, mix
 from dgmppl_pyro.replay import Replay
 
@@ -43,9 +44,8 @@ class Player:
         name: its name.
         prefix: what the entries of its report begin with.
         every: it moves at the steps whose number, counted from 1, is a multiple of this.
-        own, other: the groups that its loss is differentiated in, and all the rest.
         leaves: its own trainable tensors by canonical name.
-        frozen: those of the others, which no graph is made for while it moves.
+        loss: its loss with the gradient in them.
         optimizers: of those tensors, one per kind.
         factor: of the learning rate as a function of its updates made before; None for a constant rate.
     """
@@ -54,10 +54,8 @@ class Player:
     name: str
     prefix: str
     every: int
-    own: Groups
-    other: Groups
     leaves: Flat
-    frozen: tuple[Tensor, ...]
+    loss: Loss
     optimizers: tuple[torch.optim.Optimizer, ...]
     factor: Factor | None
 
@@ -111,15 +109,23 @@ class Trainer:
             calls.setdefault(self._settings.optimizers.get(tree.specs[key].group, self._settings.optimizer), []).append(
                 leaf
             )
+        function = self._program.function(f"loss_{name}")
+        loss = Loss(
+            self._program.run(function),
+            {group: value for group, value in self._groups.items() if group in groups},
+            {group: value for group, value in self._groups.items() if group not in groups},
+            list(leaves.values()),
+            tuple(leaf for key, leaf in self._flat.items() if key not in leaves and leaf.requires_grad),
+            steps=steps // every,
+            compiled=self._device.compiled,
+        )
         return Player(
-            self._program.function(f"loss_{name}"),
+            function,
             name,
             prefix,
             every,
-            {group: value for group, value in self._groups.items() if group in groups},
-            {group: value for group, value in self._groups.items() if group not in groups},
             leaves,
-            tuple(leaf for key, leaf in self._flat.items() if key not in leaves and leaf.requires_grad),
+            loss,
             optimizers(calls.items()),
             schedule_factor(self._settings.schedule, steps // every),
         )
@@ -180,25 +186,20 @@ class Trainer:
 
     def _move(self, player: Player, number: int, batch: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
         """One update of one player; returns its report, at times in a game with the norm of its gradient."""
-        function, noise = player.function, self._noise(player, number, rows)
         leaves = list(player.leaves.values())
-        for leaf in player.frozen:
-            leaf.requires_grad_(False)
         for leaf in leaves:
             # The memory of the last step's gradients serves this step's.
-            leaf.requires_grad_(True).grad = None
-        loss, state, entries = self._program.run(function)(
-            player.own, player.other, self._state, batch, noise, self._step
-        )
-        self._state = {name: value.detach() for name, value in state.items()}
-        if leaves:
-            gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
-            if len(self._players) > 1:
-                watched = self._step % _WATCHED < player.every
-                found = [gradient for gradient in gradients if watched and gradient is not None]
-                entries = {**entries, "parameter_gradient_norm": get_total_norm(found) if found else self._unknown}
-            self._descend(player, leaves, gradients)
-        return {name: _held(entry) for name, entry in {"loss": loss, **entries}.items()}
+            leaf.grad = None
+        noise = self._noise(player, number, rows)
+        gradients, self._state, report = player.loss(Arguments(self._state, batch, noise, self._step))
+        if not leaves:
+            return report
+        if len(self._players) > 1:
+            watched = self._step % _WATCHED < player.every
+            found = [gradient for gradient in gradients if watched and gradient is not None]
+            report["parameter_gradient_norm"] = get_total_norm(found) if found else self._unknown
+        self._descend(player, leaves, gradients)
+        return report
 
     def _noise(self, player: Player, number: int, rows: int) -> dict[str, Any]:
         """A player's random numbers in the next step: a function of seed, step and player."""
@@ -300,11 +301,6 @@ class Trainer:
 def _below(tensors: Flat, prefix: str) -> Flat:
     """Copies of the tensors whose names begin so, under the rest of the name."""
     return {name.removeprefix(prefix): value.clone() for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _held(entry: Tensor | float) -> Tensor:
-    """An entry of a report, without the graph that it was computed by."""
-    return entry.detach() if isinstance(entry, Tensor) else torch.tensor(entry)
 
 
 def _table(lines: list[dict[str, Tensor]], losses: list[str]) -> dict[str, Array]:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 import dgmppl as dg
+from benchmarks.emitted import torch_network
 from benchmarks.energy_peers import (
     BASE,
     STEP_SIZE,
@@ -81,9 +82,7 @@ def fit(key: Key) -> Facts:
 def by_peer(model: str, program: dg.CompiledProgram, points: Array, seed: int) -> Array:
     """Samples of the peer's model, whose network starts at the emitted program's weights."""
     torch.manual_seed(seed)
-    compiled = program.compiled
-    tree = compiled.executable._program.tree  # type: ignore[attr-defined]
-    net = tree.load(initial_values(compiled.module.parameters, seed), torch.float32, torch.device("cpu"))["net"]
+    net = torch_network(program.compiled, initial_values(program.compiled.module.parameters, seed))
     loss, draw = PEER[model](net)
     optimizer = torch.optim.Adam(net.parameters(), lr=RATE, fused=True)
     rows, generator = torch.tensor(points, dtype=torch.float32), np.random.default_rng(seed)
