@@ -12,7 +12,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dgmppl.ir.kernel import Number, Value, Var
+from dgmppl.ir.chains import lag_of
+from dgmppl.ir.expressions import Expression, Literal
+from dgmppl.ir.kernel import Number, Op, Value, Var
 from dgmppl.ir.types import Dtype, Shape
 from dgmppl.lowering.layout import Lowered, op
 from dgmppl.lowering.scope import Frame, Scope
@@ -33,12 +35,16 @@ class Clock(ABC):
     length: int
 
     @abstractmethod
-    def position(self) -> Lowered:
+    def position(self, scope: Scope) -> Lowered:
         """The value of the index itself."""
 
     @abstractmethod
     def at(self, scope: Scope, whole: Lowered, lag: int) -> Lowered:
         """The step `lag` before the present one of a value that is known as a whole, [.., T, *event]."""
+
+    def lag(self, item: Expression) -> int | None:
+        """How far back an index of a chain's value reads; None where it does not count from the present step."""
+        return lag_of(item, self.index)
 
     def known(self, name: str, lag: int) -> Lowered | None:
         """A value of the chain that is not known as a whole: a carried lag, the present step's draw, a state."""
@@ -76,8 +82,9 @@ class Parallel(Clock):
     start: int = 0
     bound: Mapping[tuple[str, int], Lowered] = field(default_factory=dict)
 
-    def position(self) -> Lowered:
+    def position(self, scope: Scope) -> Lowered:
         """start..T-1 on the time axis."""
+        del scope
         steps = Lowered(op("arange", size=self.length, trailing=0), (self.length,), True, Dtype.INTEGER)
         return self._slice(steps, 0)
 
@@ -113,19 +120,29 @@ class Moment(Clock):
     Attributes:
         now: the position.
         steps: values so far of the chains that are being drawn or computed, by name.
+        bound: values of the chain that stand for a (name, lag), as in `Parallel`.
     """
 
     now: int = 0
     steps: Mapping[str, list[Lowered | None]] = field(default_factory=dict)
+    bound: Mapping[tuple[str, int], Lowered] = field(default_factory=dict)
 
-    def position(self) -> Lowered:
+    def lag(self, item: Expression) -> int | None:
+        """A lag, or how far back a position that is written as a number lies."""
+        match item:
+            case Literal(value=int() as position) if 0 <= position <= self.now:
+                return self.now - position
+        return lag_of(item, self.index)
+
+    def position(self, scope: Scope) -> Lowered:
         """The position as a literal."""
+        del scope
         return Lowered(Number(self.now), dtype=Dtype.INTEGER)
 
     def known(self, name: str, lag: int) -> Lowered | None:
         """A step that has been drawn or computed before."""
         steps, place = self.steps.get(name), self.now - lag
-        return steps[place] if steps is not None and 0 <= place < len(steps) else None
+        return steps[place] if steps is not None and 0 <= place < len(steps) else self.bound.get((name, lag))
 
     def at(self, scope: Scope, whole: Lowered, lag: int) -> Lowered:
         """One position of a value known as a whole."""
@@ -150,9 +167,10 @@ class Looped(Clock):
     carried: dict[tuple[str, int], Lowered] = field(default_factory=dict)
     inputs: list[tuple[str, Value, int]] = field(default_factory=list)
 
-    def position(self) -> Lowered:
-        """The loop's variable."""
-        return Lowered(Var(self.variable), dtype=Dtype.INTEGER)
+    def position(self, scope: Scope) -> Lowered:
+        """One of the positions, which are an input of the loop: in a library's loop too they are arrays."""
+        steps = Lowered(op("arange", size=self.length, trailing=0), (self.length,), False, Dtype.INTEGER)
+        return self.at(scope, steps, 0)
 
     def known(self, name: str, lag: int) -> Lowered | None:
         """A carried lag, or what this step has drawn or computed before."""
@@ -170,10 +188,25 @@ class Looped(Clock):
         return whole.with_value(Var(local), whole.shape[1:])
 
 
+def in_time(alone: list[Lowered], rest: Lowered | None, count: int) -> Lowered:
+    """Values at single positions and, behind them, those at `count` others: one after the other on the time axis."""
+    if not alone:
+        assert rest is not None
+        return rest
+    shape = alone[0].shape
+    values = [op("expand", value.value, count=1, rank=len(shape)) for value in alone]
+    if rest is not None:
+        values.append(op("broadcast", rest.value, shape=(count, *shape)))
+    axes = frozenset().union(*(value.axes for value in (*alone, *([] if rest is None else [rest]))))
+    return Lowered(op("concat_broadcast", *values, axis=-len(shape) - 1), shape, True, alone[0].dtype, axes)
+
+
 def _wish(value: Value, lag: int) -> str:
     """What the step of a stacked value is called in a loop's body."""
     match value:
         case Var(name=name):
             return f"{name}_{lag}_before" if lag else f"{name}_now"
+        case Op(name="arange"):
+            return "time"
         case _:
             return "noise_now"

@@ -12,6 +12,7 @@ from dgmppl.ir.analyses import elementwise
 from dgmppl.ir.densities import Elementary
 from dgmppl.ir.distributions import DISTRIBUTIONS
 from dgmppl.objectives.algebra import LogDensity, LogSum, Sum, Term
+from dgmppl.objectives.capabilities import joint_states
 from dgmppl.objectives.rules.rule import Elimination
 from dgmppl.objectives.state import Factor, State, Verdict, total
 
@@ -44,8 +45,8 @@ def _table(state: State, name: str) -> int | None:
         return structure.variables[name].site.typed.support.states
     scope = frozenset({name}).union(*(factor.scope for factor in state.containing((name,))))
     others = [other for other in scope if other in state.remaining and other not in structure.guided and other != name]
-    counts = [structure.variables[other].site.typed.states for other in others]
-    own = structure.variables[name].site.typed.states
+    counts = [joint_states(structure.variables[other].site) for other in others]
+    own = joint_states(structure.variables[name].site)
     return None if own is None else own * math.prod(count for count in counts if count is not None)
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 from itertools import pairwise
 
 from dgmppl.ir.analyses import degree
+from dgmppl.ir.chains import depths
 from dgmppl.ir.densities import Density, Elementary, MarkovChain
 from dgmppl.ir.program import Program
 from dgmppl.objectives.algebra import LogIntegral
 from dgmppl.objectives.closed_forms import GAUSSIAN
 from dgmppl.objectives.rules.rule import Elimination
 from dgmppl.objectives.state import State, Verdict, total
-from dgmppl.objectives.structure import Variable
+from dgmppl.objectives.structure import Structure, Variable
 
 
 def _nonlinear(program: Program, density: Density | None, names: frozenset[str]) -> str | None:
@@ -58,7 +59,7 @@ def _blocked(state: State, names: frozenset[str]) -> dict[str, str]:
         touched = names & ({variable.name} | frozenset(variable.given))
         if not touched:
             continue
-        reason = _nonlinear(structure.program, variable.site.density, names)
+        reason = _nonlinear(structure.program, variable.site.density, names) or _entangled(structure, variable, names)
         hidden = variable.name in structure.unknown and variable.name not in names
         if reason is None and not hidden:
             continue
@@ -67,6 +68,15 @@ def _blocked(state: State, names: frozenset[str]) -> dict[str, str]:
         )
         blocked |= dict.fromkeys(touched, f"{variable.name} {culprit}")
     return blocked
+
+
+def _entangled(structure: Structure, variable: Variable, names: frozenset[str]) -> str | None:
+    """Why a variable ties the steps of chains in `names` together; None where it reads them step by step."""
+    inside = structure.ordered(names & {variable.name, *variable.given})
+    chains = [name for name in inside if isinstance(structure.variables[name].site.density, MarkovChain)]
+    if not chains or depths(structure.program, chains, [variable.name]) is not None:
+        return None
+    return f"it reads more of {', '.join(chains)} than single steps up to its own"
 
 
 def _block(state: State) -> tuple[frozenset[str], dict[str, str]]:
