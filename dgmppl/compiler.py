@@ -19,6 +19,7 @@ from dgmppl.ir.program import Program
 from dgmppl.objectives.derivation import Derivation
 from dgmppl.objectives.engine import derive
 from dgmppl.objectives.guides import complete_guide
+from dgmppl.objectives.requests import called
 from dgmppl.passes.infer import infer
 from dgmppl.passes.resolve import resolve
 from dgmppl.passes.run_checks import check_runs
@@ -163,8 +164,12 @@ def compile_spec(
 
     Raises:
         SpecError, NoObjectiveError: see `front`.
+        UnsupportedError: the backend does not have the inference engine that the spec asks for.
     """
     written = overridden(spec if isinstance(spec, Spec) else read(spec), overrides)
+    if schema is None:
+        # A stored run has its draws: whichever backend is asked about them needs no engine.
+        _require_engine(written, backend)
     loader = Loader(written.data, bindings)
     schema = _described(written, loader, trust_code) if schema is None else schema
 
@@ -183,6 +188,18 @@ def compile_spec(
     program = complete_guide(typed)
     derivation = derive(program)
     return Compilation(written, schema, program, derivation, loader, backend, standalone, trust_code)
+
+
+def _require_engine(spec: Spec, backend: str) -> None:
+    """Refuses an engine that a backend lacks before any data are read."""
+    word = called(spec.infer)
+    if spec.infer is None or word is None:
+        return
+    from dgmppl.backend import engine_lacking
+
+    lacking = engine_lacking(backend, word, spec.infer.span)
+    if lacking is not None:
+        raise UnsupportedError([lacking])
 
 
 def _described(spec: Spec, loader: Loader, trust_code: bool) -> DataSchema:
@@ -224,6 +241,7 @@ def check(
     overrides: Iterable[str] = (),
     pedantic: bool = False,
     trust_code: bool = False,
+    backend: str = "numpyro",
 ) -> list[Diagnostic]:
     """Every diagnostic of a spec, errors and warnings; an empty list means that it compiles.
 
@@ -233,9 +251,10 @@ def check(
         overrides: see `front`.
         pedantic: lints too.
         trust_code: see `front`.
+        backend: the one whose inference engines the spec may ask for.
     """
     try:
-        compiled = compile_spec(spec, bindings=bindings, overrides=overrides, trust_code=trust_code)
+        compiled = compile_spec(spec, backend=backend, bindings=bindings, overrides=overrides, trust_code=trust_code)
         warnings = warnings_of(compiled)
         return [*warnings, *_lints(compiled)] if pedantic else warnings
     except SpecError as error:
@@ -257,9 +276,10 @@ def _lints(compiled: Compilation) -> list[Diagnostic]:
 def backend_support(compiled: Compilation) -> dict[str, bool | str]:
     """For each known backend: True where the program lowers to it, else the reason; nothing is imported or run.
 
-    Lowering is shared by all backends: what it lowers, each of them prints.
+    Lowering is shared by all backends: what it lowers, each of them prints; not every inference engine is on each.
     """
-    from dgmppl.backend import available
+    from dgmppl.backend import available, engine_refused
+    from dgmppl.ir.expressions import Call
 
     known = sorted({"pyro", "numpyro", *available()})
     try:
@@ -268,7 +288,11 @@ def backend_support(compiled: Compilation) -> dict[str, bool | str]:
         return dict.fromkeys(known, str(error.diagnostics[0].render().splitlines()[0]))
     except DgmpplError as error:
         return dict.fromkeys(known, str(error).splitlines()[0])
-    return dict.fromkeys(known, True)
+    engine = compiled.derivation.engine
+    if not isinstance(engine, Call):
+        return dict.fromkeys(known, True)
+    refused = {name: engine_refused(name, engine, compiled.module) for name in known}
+    return {name: True if one is None else str(one.render().splitlines()[0]) for name, one in refused.items()}
 
 
 def with_defaults(compiled: Compilation) -> Spec:

@@ -56,9 +56,12 @@ def _registered_networks_are_forgotten() -> Iterator[None]:
 def quick_compilation() -> Iterator[None]:
     """XLA without its costly optimizations, for tests that compile much and run little: a third less time in all.
 
-    The arithmetic is the same up to rounding. Tests of runs and of both backends' trained parameters keep them.
+    The arithmetic is the same up to rounding. Processes that a test starts compile like the test, so that their runs
+    can be compared bit for bit. Tests that train for thousands of steps keep the optimizations.
     """
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        yield
     jax.config.update("jax_disable_most_optimizations", before)

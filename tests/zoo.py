@@ -42,7 +42,7 @@ def data_for(name: str, rows: int = 64) -> dict[str, NDArray[Any]]:
 
 
 def _values(column: Column, rows: int, generator: np.random.Generator) -> NDArray[Any]:
-    support, shape = column.raw_support, (rows, *column.raw_shape)
+    support, shape = column.raw_support, column.raw_shape if column.whole else (rows, *column.raw_shape)
     if support is None or support.kind == "real":
         return generator.normal(size=shape)
     if support.states is not None:

@@ -59,8 +59,11 @@ def _logit(x: Array) -> Array:
     return jnp.log(x) - jnp.log1p(-x)
 
 
-def interval(low: float | None, high: float | None) -> Bijection:
-    """low + (high - low) sigmoid(y); with one bound open, low + e^y or high - e^y."""
+def interval(low: Array | float | None, high: Array | float | None) -> Bijection:
+    """low + (high - low) sigmoid(y); with one bound open, low + e^y or high - e^y.
+
+    Bounds that are arrays have the shape of y, or one that is broadcast to it.
+    """
     if low is None and high is None:
         return real
     if high is None:
@@ -68,10 +71,11 @@ def interval(low: float | None, high: float | None) -> Bijection:
     if low is None:
         return Bijection(lambda y: high - jnp.exp(y), lambda x: jnp.log(high - x), _identity)
     width = high - low
+    log_width = jnp.log(width) if isinstance(width, Array) else math.log(width)
     return Bijection(
         lambda y: low + width * jax.nn.sigmoid(y),
         lambda x: _logit((x - low) / width),
-        lambda y: math.log(width) + _log_sigmoid_derivative(y),
+        lambda y: log_width + _log_sigmoid_derivative(y),
     )
 
 

@@ -102,6 +102,16 @@ def uniform(x: Array, low: Real, high: Real) -> Array:
     return jnp.where(inside, 0.0 * x - log(high - low), -math.inf)
 
 
+def at_least(x: Array, low: Real) -> Array:
+    """0 from `low` on, -inf below it."""
+    return jnp.where(x >= low, 0.0 * x, -math.inf)
+
+
+def at_most(x: Array, high: Real) -> Array:
+    """0 up to `high`, -inf above it."""
+    return jnp.where(x <= high, 0.0 * x, -math.inf)
+
+
 # ---- positive and unit, elementwise ---------------------------------------------------------------------------------
 
 
@@ -289,7 +299,7 @@ def kl_normal(loc: Real, scale: Real, prior_loc: Real, prior_scale: Real) -> Arr
 
 def kl_standard_normal(loc: Real, scale: Real) -> Array:
     """KL(N(loc, scale^2) || N(0, 1)) = (s^2 + m^2 - 1) / 2 - log s."""
-    return 0.5 * (scale * scale + loc * loc - 1.0) - jnp.log(scale)
+    return 0.5 * (scale * scale + loc * loc - 1.0) - log(scale)
 
 
 def kl_laplace(loc: Real, scale: Real, prior_loc: Real, prior_scale: Real) -> Array:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dgmppl.backend import Arrays, Device, Draws
-from dgmppl.errors import RunError
+from dgmppl.backend import Arrays, Device, Draws, require_engine
 from dgmppl.ir.expressions import Call
 from dgmppl.ir.option_calls import bind, spell
 from dgmppl.ir.options import ENGINES
-from dgmppl_numpyro import devices, mcmc, modes, smc, variational
+from dgmppl_numpyro import devices, langevin, mcmc, modes, smc, variational
 from dgmppl_numpyro.posterior import Posterior, Progress
 from dgmppl_numpyro.program import Program
 
@@ -21,7 +20,8 @@ def infer(
 
     Args:
         program: the emitted program.
-        engine: `nuts(...)`, `hmc(...)`, `svi(...)`, `laplace(...)`, `map(...)`, `smc(...)`.
+        engine: `nuts(...)`, `hmc(...)`, `svi(...)`, `laplace(...)`, `map(...)`, `smc(...)`,
+            `sgld(...)`, `sghmc(...)`.
         data: the training data, rows first.
         seed: of everything random.
         device: where and how precisely.
@@ -29,11 +29,13 @@ def infer(
 
     Raises:
         RunError: the engine or one of its options is unknown, or the engine failed; the message says how.
+        UnsupportedError: the engine needs local latents summed or integrated out.
     """
     options = bind(engine, ENGINES, "inference engine")
     name = engine.function
     if name == "svi" and variational.family(options["guide"])[0] == "laplace":
         name, options = "laplace", {argument: options[argument] for argument in ("steps", "draws")}
+    require_engine("numpyro", replace(engine, function=name), program.module)
     with devices.scope(device):
         posterior = Posterior(program, data, seed=seed, everything=name == "map")
         match name:
@@ -48,5 +50,5 @@ def infer(
             case "smc":
                 draws = smc.run(posterior, options, seed, progress)
             case _:
-                raise RunError(f"the numpyro backend has no engine {name!r}; it has nuts, hmc, svi, laplace, map, smc")
+                draws = langevin.run(posterior, name, options, seed, progress)
     return replace(draws, engine=spell(engine, options), sampler=name)

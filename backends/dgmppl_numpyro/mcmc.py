@@ -23,8 +23,9 @@ from numpyro.infer.util import initialize_model
 from dgmppl.backend import Draws
 from dgmppl.errors import RunError
 from dgmppl_numpyro.parameters import Flat, to_host
-from dgmppl_numpyro.posterior import Posterior, Progress, initial_points
+from dgmppl_numpyro.posterior import Posterior, Progress
 from dgmppl_numpyro.program import Program, key
+from dgmppl_numpyro.starts import densest
 
 # Chains that share one vectorized step wait for the longest trajectory; above this many numbers per gradient that costs
 # more than it saves on a processor.
@@ -64,7 +65,7 @@ def run(
     def here(point: Flat) -> Any:
         return problem.log_density(point, posterior.fixed, posterior.batch)
 
-    points = initial_points(here, problem.shapes, start, chains, problem.explain)
+    points = densest(here, problem.shapes, start, chains, problem.explain)
     vectorized = _vectorize(posterior)
     kernel = _kernel(posterior.program, problem, algorithm, options, vectorized)
     lines = _sample(kernel, posterior, points, jax.random.split(step, chains), options, vectorized, progress)
@@ -80,7 +81,7 @@ def _problem(posterior: Posterior, decentered: tuple[str, ...]) -> Problem:
     """The straight-line log joint; the library model where sites are non-centered or latents are not integrated out."""
     tree = posterior.program.tree
     if decentered or posterior.program.module.function("log_joint") is None:
-        return _library(posterior, decentered)
+        return library(posterior, decentered)
 
     def explain(point: Flat) -> str:
         return posterior.culprits(tree.constrain(point))
@@ -92,12 +93,15 @@ def _problem(posterior: Posterior, decentered: tuple[str, ...]) -> Problem:
     return Problem(posterior.log_density, values, shapes, explain)
 
 
-def _library(posterior: Posterior, sites: tuple[str, ...]) -> Problem:
-    """The library model with theta ~ F(loc, scale) written as theta = loc + scale * e, e ~ F(0, 1), for some sites."""
+def library(posterior: Posterior, sites: tuple[str, ...]) -> Problem:
+    """The library model with theta ~ F(loc, scale) written as theta = loc + scale * e, e ~ F(0, 1), for some sites.
+
+    Its log density at a mini-batch of B rows has their likelihood times N / B.
+    """
     unknown = [site for site in sites if site not in posterior.names]
     if unknown:
         raise RunError(f"reparameterize: {', '.join(unknown)} is no parameter with a prior")
-    changed = handlers.reparam(posterior.model(), config={site: LocScaleReparam(centered=0) for site in sites})
+    changed = handlers.reparam(posterior.on_reals(), config={site: LocScaleReparam(centered=0) for site in sites})
     arguments = posterior.arguments
     try:
         info = initialize_model(

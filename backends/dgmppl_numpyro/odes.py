@@ -10,7 +10,8 @@ Where the tolerance cannot be met (in `MAX_STEPS`, above rounding, with finite v
 and so is its gradient: never a number of unknown accuracy.
 
 Gradients are those of the computed numbers, by automatic differentiation through the steps, of which an adaptive solver
-keeps some and recomputes the others; they are of first order only, those of `rk4` of any. With `adjoint` an adaptive
+keeps some and recomputes the others; of few numbers it goes forwards along with the solution, several times faster.
+They are of first order only, those of `rk4` of any. With `adjoint` an adaptive
 solver keeps only the solution and solves the adjoint equation backwards (Chen et al. 2018, eq. 3 to 5): memory
 independent of the steps, gradients within the tolerance of it.
 """
@@ -21,6 +22,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import diffrax
@@ -32,11 +34,14 @@ from dgmppl.errors import RunError
 from dgmppl_numpyro.bijectors.base import Bijector, Shared
 
 Rate: TypeAlias = Callable[[Array, Array], Array]
+Read: TypeAlias = "list[Array]"
 
 FIXED = ("rk4",)
 ADAPTIVE = ("dopri5", "tsit5")
 # Per solution.
 MAX_STEPS = 4096
+# Start and all that a rate reads, in numbers: so few have their sensitivities solved along with the path.
+FEW = 32
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,9 @@ def solve(
     del parameters
     solver = Solver(method, rtol, atol, steps, adjoint)
     times = jnp.asarray(times, start.dtype)
+    if times.ndim > 1 and times.size == times.shape[-1]:  # one datum: its times are everybody's
+        start = _spread(start, lambda x: x + _behind(times[..., 0], event))
+        times = times.reshape(-1)
     start = _spread(start, lambda x: field(x, times[..., 0]))
     if times.ndim == 1:
         return jnp.moveaxis(_solution(lambda t, x: field(x, t), start, times, solver), 0, -event - 1)
@@ -226,11 +234,22 @@ def _classical(rate: Rate, state: Array, times: Array, steps: int) -> Array:
 
 def _adaptive(rate: Rate, state: Array, times: Array, solver: Solver) -> Array:
     """By diffrax; times out of order make everything NaN."""
+    constant, read = jax.closure_convert(rate, times[0], state)
+    if solver.adjoint:
+        return _followed(constant, solver, times, state, read, _adjoint(solver))
+    if state.size + sum(part.size for part in read) <= FEW:
+        return _sensitive(constant, solver, times, state, read)
+    return _followed(constant, solver, times, state, read, diffrax.RecursiveCheckpointAdjoint())
+
+
+def _followed(
+    rate: Callable[..., Array], solver: Solver, times: Array, state: Array, read: Read, adjoint: Any
+) -> Array:
+    """The states at the times, of a rate that is given what it reads."""
     gaps = jnp.diff(times) * jnp.sign(times[-1] - times[0])
     ordered = (gaps >= 0).all()
-    constant, read = jax.closure_convert(rate, times[0], state)
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda t, x, read: constant(t, x, *read)),
+        diffrax.ODETerm(lambda t, x, read: rate(t, x, *read)),
         {"dopri5": diffrax.Dopri5, "tsit5": diffrax.Tsit5}[solver.method](),
         t0=times[0],
         t1=times[-1],
@@ -239,13 +258,45 @@ def _adaptive(rate: Rate, state: Array, times: Array, solver: Solver) -> Array:
         args=read,
         saveat=diffrax.SaveAt(ts=jnp.where(ordered, times, times[0])),
         stepsize_controller=diffrax.PIDController(rtol=solver.rtol, atol=solver.atol, norm=_largest),
-        adjoint=_adjoint(solver) if solver.adjoint else diffrax.RecursiveCheckpointAdjoint(),
+        adjoint=adjoint,
         max_steps=MAX_STEPS,
         throw=False,
     )
     solved = ordered & (solution.result == diffrax.RESULTS.successful)
     path: Array = solution.ys * jnp.where(solved, 1.0, jnp.nan)
     return path
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _sensitive(rate: Callable[..., Array], solver: Solver, times: Array, state: Array, read: Read) -> Array:
+    """A path whose sensitivities are solved along with it: of few numbers they cost less than going back."""
+    return _followed(rate, solver, times, state, read, diffrax.ForwardMode())
+
+
+def _sensitive_forward(
+    rate: Callable[..., Array], solver: Solver, times: Array, state: Array, read: Read
+) -> tuple[Array, tuple[Any, ...]]:
+    def twice(state: Array, read: Read) -> tuple[Array, Array]:
+        path = _sensitive.fun(rate, solver, times, state, read)
+        return path, path
+
+    slopes, path = jax.jacfwd(twice, (0, 1), has_aux=True)(state, read)
+    return path, (times, path, read, slopes)
+
+
+def _sensitive_backward(
+    rate: Callable[..., Array], solver: Solver, kept: tuple[Any, ...], cotangent: Array
+) -> tuple[Array, Array, Read]:
+    """d path[j] / d times[j] is the rate there; a later beginning takes the start's rate away from all of the path."""
+    del solver
+    times, path, read, slopes = kept
+    of_state, of_read = jax.tree.map(lambda slope: jnp.tensordot(cotangent, slope, cotangent.ndim), slopes)
+    rates = jax.vmap(lambda t, x: rate(t, x, *read))(times, path)
+    of_times = (cotangent * rates).sum(tuple(range(1, cotangent.ndim)))
+    return of_times.at[0].add(-(of_state * rates[0]).sum()), of_state, of_read
+
+
+_sensitive.defvjp(_sensitive_forward, _sensitive_backward)
 
 
 def _adjoint(solver: Solver) -> Any:

@@ -90,6 +90,12 @@ def take(table: Array, index: Array, rank: int) -> Array:
     return jnp.take_along_axis(table, places, axis=-rank).squeeze(-rank)
 
 
+def filled(x: Array, observed: Array, entries: Array) -> Array:
+    """x where it is observed; its gaps take `entries` [M], one after the other in row-major order."""
+    places = jnp.cumsum(~observed).reshape(observed.shape) - 1
+    return jnp.where(observed, x, entries[places])
+
+
 def one_hot(x: Array, size: int, like: Array) -> Array:
     """Indicator vectors [.., size] of integers."""
     return (x[..., None] == jnp.arange(size)).astype(like.dtype)
@@ -108,6 +114,13 @@ def states(size: int, shape: tuple[int, ...], trailing: int, like: Array) -> Arr
     powers = size ** jnp.arange(count - 1, -1, -1)
     table = jnp.arange(size**count)[:, None] // powers % size
     return table.reshape((size**count,) + (1,) * trailing + shape)
+
+
+def joint_states(sizes: tuple[int, ...], trailing: int, like: Array) -> Array:
+    """All values of elements that take `sizes` values each, the last fastest: [number, 1 * trailing, elements]."""
+    del like
+    table = jnp.stack(jnp.meshgrid(*(jnp.arange(size) for size in sizes), indexing="ij"), -1)
+    return table.reshape((math.prod(sizes),) + (1,) * trailing + (len(sizes),))
 
 
 def simplex_points(size: int, trailing: int, like: Array) -> Array:
@@ -186,6 +199,18 @@ def minimum(x: Array | float, y: Array | float) -> Array:
 def softplus(x: Array) -> Array:
     """log(1 + e^x), exact to rounding for every x."""
     return jnp.logaddexp(x, 0.0)
+
+
+def cholesky(matrix: Array) -> Array:
+    """The lower triangular L with L L^T = matrix [.., n, n]; NaN where it is not positive definite to rounding."""
+    return jnp.linalg.cholesky(matrix)
+
+
+def rbf(x: Array, rank: int) -> Array:
+    """exp(-|x_i - x_j|^2 / 2) [.., n, n] of points [.., n] (rank 1) or [.., n, d] (rank 2)."""
+    points = x[..., None] if rank == 1 else x
+    gaps = points[..., :, None, :] - points[..., None, :, :]
+    return jnp.exp(-0.5 * (gaps * gaps).sum(-1))
 
 
 def precision_root(precision: Array) -> Array:

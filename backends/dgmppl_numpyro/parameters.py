@@ -7,7 +7,7 @@ from it while they are traced, which costs nothing when they run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -51,6 +51,9 @@ class Tree:
         self._structures = {
             group.name: _structure(group, namespace) for group in module.groups if group.kind in {"network", "bijector"}
         }
+        self._supports: dict[str, Callable[..., constraints.Bijection]] = {
+            group.name: getattr(namespace, group.bounds.name) for group in module.groups if group.bounds is not None
+        }
 
     def trainable(self, groups: Iterable[str]) -> tuple[str, ...]:
         """The names of the arrays of some groups that are learned or inferred, in canonical order."""
@@ -63,16 +66,17 @@ class Tree:
         Raises:
             RunError: a parameter is missing or has another shape than the program's.
         """
-        return {name: self._raw(spec, values) for name, spec in self.specs.items()}
+        constrained = {name: self._value(spec, values) for name, spec in self.specs.items()}
+        return {name: self._bijection(name, constrained).inverse(value) for name, value in constrained.items()}
 
-    def _raw(self, spec: ParameterSpec, values: Arrays) -> Any:
+    def _value(self, spec: ParameterSpec, values: Arrays) -> Any:
         if spec.name not in values:
             raise RunError(f"there is no value for the parameter {spec.name!r} {list(spec.shape)}")
         value = np.asarray(values[spec.name])
         if value.shape != spec.shape:
             wanted = list(spec.shape)
             raise RunError(f"parameter {spec.name!r} has shape {list(value.shape)}; the program's is {wanted}")
-        return self._bijection(spec).inverse(to_device(value))
+        return to_device(value)
 
     def groups(self, flat: Mapping[str, Any], names: Iterable[str] | None = None) -> dict[str, Any]:
         """The emitted functions' argument: a network as its module, any other parameter as its raw array."""
@@ -86,21 +90,28 @@ class Tree:
         return self.groups_by_name[group].parameters[0].name
 
     def constrain(self, flat: Mapping[str, Any]) -> Flat:
-        """Constrained values, as JAX arrays, of the raw arrays that are given."""
-        return {name: self._bijection(self.specs[name]).forward(raw) for name, raw in flat.items()}
+        """Constrained values, as JAX arrays, of the raw arrays that are given; what bounds read is among them."""
+        values: Flat = {}
+        for name in (name for name in self.specs if name in flat):
+            values[name] = self._bijection(name, values).forward(flat[name])
+        return values
 
     def log_abs_det(self, flat: Mapping[str, Any]) -> Any:
         """log |det d value / d raw| of the raw arrays that are given, summed; in nats."""
-        terms = [jnp.sum(self._bijection(self.specs[name]).log_det(raw)) for name, raw in flat.items()]
+        values = self.constrain(flat) if self._supports else {}
+        terms = [jnp.sum(self._bijection(name, values).log_det(raw)) for name, raw in flat.items()]
         return sum(terms, start=jnp.zeros(()))
 
     def canonical(self, flat: Mapping[str, Any]) -> dict[str, Array]:
         """Constrained values as NumPy arrays."""
         return to_host(self.constrain(flat))
 
-    def _bijection(self, spec: ParameterSpec) -> constraints.Bijection:
-        """From a raw array to its value; a network's arrays are their own values."""
-        support = self.groups_by_name[spec.group].support
+    def _bijection(self, name: str, values: Flat) -> constraints.Bijection:
+        """From a raw array to its value; a network's arrays are their own values. Bounds may read other values."""
+        group = self.groups_by_name[self.specs[name].group]
+        if group.bounds is not None:
+            return self._supports[name](*(values[parent] for parent, _ in group.bounds.groups))
+        support = group.support
         return constraints.real if support is None else constraints.of(support)
 
 

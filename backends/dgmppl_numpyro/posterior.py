@@ -16,6 +16,7 @@ from numpyro.infer.util import compute_log_probs
 from dgmppl.backend import Array, Arrays
 from dgmppl.errors import RunError
 from dgmppl.ir.parameters import initial_values
+from dgmppl_numpyro.moving import on_reals
 from dgmppl_numpyro.parameters import Flat, to_host
 from dgmppl_numpyro.program import Program
 
@@ -77,6 +78,10 @@ class Posterior:
         """The library model at the start values, as a function of data columns."""
         return partial(self.program.namespace.model, self.program.tree.groups(self.start))
 
+    def on_reals(self) -> Callable[..., Any]:
+        """The library model with parameters whose bounds move as images of real variables."""
+        return on_reals(self.model(), self.program.module.groups)
+
     def arguments(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """A batch as keyword arguments of the library programs, scaled to all N rows."""
         return self.program.arguments(batch, self.rows)
@@ -127,24 +132,27 @@ def initial_points(
     Raises:
         RunError: no finite point was found in 100 attempts; it names the sites.
     """
-    examine = jax.jit(jax.vmap(partial(_good, log_density)))
-    points, good = _uniform(shapes, key, count), np.zeros(count, bool)
+    examine = jax.jit(jax.vmap(partial(height, log_density)))
+    points, good = uniform(shapes, key, count), np.zeros(count, bool)
     for attempt in range(ATTEMPTS):
-        fresh = _uniform(shapes, jax.random.fold_in(key, attempt), count)
+        fresh = uniform(shapes, jax.random.fold_in(key, attempt), count)
         points = {name: _replace(jnp.asarray(good), points[name], fresh[name]) for name in shapes}
-        good = np.asarray(examine(points))
+        good = np.isfinite(examine(points))
         if good.all():
             return points
     worst = {name: value[int(np.argmin(good))] for name, value in points.items()}
     raise RunError(f"no starting point with a finite log density in {ATTEMPTS} attempts: {explain(worst)}")
 
 
-def _good(log_density: Callable[[Flat], Any], point: Flat) -> Any:
+def height(log_density: Callable[[Flat], Any], point: Flat) -> Any:
+    """The log density at a point; -inf where it or its gradient is not finite."""
     value, gradient = jax.value_and_grad(log_density)(point)
-    return jnp.isfinite(value) & jnp.all(jnp.stack([jnp.all(jnp.isfinite(part)) for part in gradient.values()]))
+    finite = jnp.isfinite(value) & jnp.all(jnp.stack([jnp.all(jnp.isfinite(part)) for part in gradient.values()]))
+    return jnp.where(finite, value, -jnp.inf)
 
 
-def _uniform(shapes: Mapping[str, Any], key: Any, count: int) -> Flat:
+def uniform(shapes: Mapping[str, Any], key: Any, count: int) -> Flat:
+    """Points uniform on (-2, 2), on a first axis."""
     keys = jax.random.split(key, len(shapes))
     return {
         name: jax.random.uniform(part, (count, *like.shape), like.dtype, -RADIUS, RADIUS)

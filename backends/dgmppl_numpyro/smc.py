@@ -65,7 +65,7 @@ def run(posterior: Posterior, options: Mapping[str, Any], seed: int, progress: P
 
 def _densities(posterior: Posterior) -> tuple[Density, Density, Density]:
     """log p(theta) and log p(data | theta) at unconstrained theta, in nats, and theta's constrained values."""
-    model, arguments = posterior.model(), posterior.arguments
+    model, arguments = posterior.on_reals(), posterior.arguments
     info = initialize_model(
         key(0), model, dynamic_args=True, model_kwargs=arguments(posterior.batch), validate_grad=False
     )
@@ -91,7 +91,7 @@ def _prior_draws(posterior: Posterior, random: Any, count: int) -> Flat:
     Raises:
         RunError: a prior has no sampler.
     """
-    model, columns = posterior.model(), posterior.arguments(posterior.batch)
+    model, columns = posterior.on_reals(), posterior.arguments(posterior.batch)
 
     def draw(random: Any) -> Flat:
         sites = handlers.trace(handlers.seed(model, random)).get_trace(**columns)

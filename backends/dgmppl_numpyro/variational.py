@@ -57,7 +57,7 @@ def run(posterior: Posterior, options: Mapping[str, Any], seed: int, progress: P
         RunError: the family is unknown, or the ELBO became infinite or NaN.
     """
     train, steps = posterior.program.module.program.train, int(options["steps"])
-    model, guide = posterior.model(), _guide(posterior, *family(options["guide"]))
+    model, guide = posterior.on_reals(), _guide(posterior, *family(options["guide"]))
     clip = [] if train.clip_norm is None else [optax.clip_by_global_norm(train.clip_norm)]
     mover = optax.chain(*clip, optimizer(train.optimizer, train.schedule, steps))
     svi = SVI(model, guide, mover, Trace_ELBO(num_particles=int(options["particles"])))
@@ -71,7 +71,7 @@ def run(posterior: Posterior, options: Mapping[str, Any], seed: int, progress: P
 
 def _guide(posterior: Posterior, kind: str, options: Mapping[str, Any]) -> Guide:
     """The declared guide, if there is one, together with an automatic one for the sites that it leaves out."""
-    program, model, families = posterior.program, posterior.model(), _families(options)
+    program, model, families = posterior.program, posterior.on_reals(), _families(options)
     if kind not in families:
         raise RunError(f"svi has no guide family {kind!r} on numpyro; it has {', '.join(families)}")
     if program.module.function("guide") is None:

@@ -58,8 +58,11 @@ def _logit(x: Tensor) -> Tensor:
     return torch.log(x) - torch.log1p(-x)
 
 
-def interval(low: float | None, high: float | None) -> Bijection:
-    """low + (high - low) sigmoid(y); with one bound open, low + e^y or high - e^y."""
+def interval(low: Tensor | float | None, high: Tensor | float | None) -> Bijection:
+    """low + (high - low) sigmoid(y); with one bound open, low + e^y or high - e^y.
+
+    Bounds that are arrays have the shape of y, or one that is broadcast to it.
+    """
     if low is None and high is None:
         return real
     if high is None:
@@ -67,10 +70,11 @@ def interval(low: float | None, high: float | None) -> Bijection:
     if low is None:
         return Bijection(lambda y: high - torch.exp(y), lambda x: torch.log(high - x), _identity)
     width = high - low
+    log_width = torch.log(width) if isinstance(width, Tensor) else math.log(width)
     return Bijection(
         lambda y: low + width * torch.sigmoid(y),
         lambda x: _logit((x - low) / width),
-        lambda y: math.log(width) + _log_sigmoid_derivative(y),
+        lambda y: log_width + _log_sigmoid_derivative(y),
     )
 
 

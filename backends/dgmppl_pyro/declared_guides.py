@@ -15,6 +15,7 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor
 
 from dgmppl.backend import Array, Draws
+from dgmppl_pyro.moving import on_reals
 from dgmppl_pyro.parameters import to_host
 from dgmppl_pyro.posterior import Posterior, Progress
 from dgmppl_pyro.program import mix
@@ -32,11 +33,12 @@ def run(posterior: Posterior, options: Mapping[str, Any], seed: int, progress: P
     """
     with isolated(mix(seed)):
         library = posterior.library()
-        model, declared = library.model, library.guide
-        _share(model, declared)
+        declared = library.guide
+        _share(library.model, declared)
+        model = on_reals(library.model, posterior.program.module.groups)
         guide, own = _together(posterior, model, declared, options)
         elbo = Trace_ELBO(num_particles=int(options["particles"]))
-        leaves = list(dict.fromkeys([*own, *declared.parameters(), *model.parameters()]))
+        leaves = list(dict.fromkeys([*own, *declared.parameters(), *library.model.parameters()]))
         trace = maximize(
             lambda rows: elbo.differentiable_loss(model, guide, **posterior.arguments(rows)),
             leaves, posterior, options, seed, progress,

@@ -106,6 +106,16 @@ def uniform(x: Tensor, low: Real, high: Real) -> Tensor:
     return torch.where(inside, 0.0 * x - log(high - low), -math.inf)
 
 
+def at_least(x: Tensor, low: Real) -> Tensor:
+    """0 from `low` on, -inf below it."""
+    return torch.where(x >= low, 0.0 * x, -math.inf)
+
+
+def at_most(x: Tensor, high: Real) -> Tensor:
+    """0 up to `high`, -inf above it."""
+    return torch.where(x <= high, 0.0 * x, -math.inf)
+
+
 # ---- positive and unit, elementwise ---------------------------------------------------------------------------------
 
 

@@ -27,7 +27,7 @@ class NegativeBinomial(dist.GammaPoisson):  # type: ignore[misc]
         super().__init__(concentration, concentration / mean, validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> dist.GammaPoisson:
-        """The same distribution with more batch axes."""
+        """The same distribution with more batch axes, by the parameters of Pyro's class, which knows no mean."""
         del _instance
         concentration, rate = self.concentration.expand(batch_shape), self.rate.expand(batch_shape)
         return dist.GammaPoisson(concentration, rate, validate_args=False)

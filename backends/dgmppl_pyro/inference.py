@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dgmppl.backend import Arrays, Device, Draws
-from dgmppl.errors import UnsupportedError
+from dgmppl.backend import Arrays, Device, Draws, require_engine
 from dgmppl.ir.expressions import Call
 from dgmppl.ir.option_calls import bind, spell
 from dgmppl.ir.options import ENGINES
-from dgmppl.source import Diagnostic
 from dgmppl_pyro import declared_guides, mcmc, modes, variational
 from dgmppl_pyro.devices import limit_threads, scope
-from dgmppl_pyro.posterior import Posterior, Progress, has_joint, require_joint
+from dgmppl_pyro.posterior import Posterior, Progress, has_joint
 from dgmppl_pyro.program import Program
 
 
@@ -37,12 +35,8 @@ def infer(
     name = engine.function
     if name == "svi" and variational.family(options["guide"])[0] == "laplace":
         name, options = "laplace", {argument: options[argument] for argument in ("steps", "draws")}
-    if name not in _HERE:
-        message = f"{name}() is not on the pyro backend, which has {', '.join(_HERE)}; numpyro has it"
-        raise UnsupportedError([Diagnostic("not-lowered", message, engine.span, fix="--backend numpyro")])
-    declared = name == "svi" and not has_joint(program) and program.module.function("guide") is not None
-    if not declared:
-        require_joint(program, name)
+    require_engine("pyro", replace(engine, function=name), program.module)
+    declared = name == "svi" and not has_joint(program)
     noncentered = tuple(options.get("reparameterize") or ())
     with limit_threads(device.threads or 1), scope(replace(device, threads=None)):
         posterior = Posterior(
@@ -60,6 +54,3 @@ def infer(
             case _:
                 draws = mcmc.run(posterior, name, options, seed, progress)
     return replace(draws, engine=spell(engine, options), sampler=name)
-
-
-_HERE = ("nuts", "hmc", "svi", "laplace", "map")

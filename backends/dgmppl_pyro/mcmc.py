@@ -18,6 +18,7 @@ from dgmppl.errors import RunError
 from dgmppl_pyro.gradients import Scalar, ValueAndGradient, recorded
 from dgmppl_pyro.posterior import Posterior, Progress
 from dgmppl_pyro.program import mix
+from dgmppl_pyro.starts import densest
 
 BLOCKS = 20
 # Under ArviZ's names; energies and `lp`, the log density of the unconstrained point, in nats.
@@ -108,7 +109,7 @@ def _chain(
         value: Tensor = Scalar.apply(variables["z"], energy)
         return value
 
-    start, draws, table = posterior.scattered(seed), [], _Statistics()
+    start, draws, table = densest(posterior, energy, seed), [], _Statistics()
     with torch.random.fork_rng(), pyro.validation_enabled(False):
         torch.manual_seed(seed)
         kernel = _kernel(algorithm, options, potential)

@@ -65,7 +65,7 @@ class NonCentered:
         """
         environment: dict[str, Any] = dict(values)
         for line in self._body[: self._body.index(self._sample)]:
-            if isinstance(line, Sample):
+            if isinstance(line, Sample) and self._variables[line.site] in values:
                 environment[line.site] = values[self._variables[line.site]]
             elif isinstance(line, Assign) and len(line.targets) == 1:
                 environment[line.targets[0]] = line.value
@@ -93,9 +93,9 @@ class NonCentered:
 
 
 def _prior_statements(body: Iterable[Statement]) -> Iterable[Statement]:
-    """The statements about parameters, those in the plates of levels included."""
+    """The statements about parameters and latents, those in plates included."""
     for line in body:
-        if not isinstance(line, Plate):
-            yield line
-        elif line.name != "data":
+        if isinstance(line, Plate):
             yield from _prior_statements(line.body)
+        else:
+            yield line

@@ -90,6 +90,9 @@ def solve(
     """
     solver = Solver(method, rtol, atol, steps, adjoint)
     times = times.to(start.dtype)
+    if times.ndim > 1 and times.numel() == times.shape[-1]:  # one datum: its times are everybody's
+        start = _spread(start, lambda x: x + _behind(times[..., 0], event))
+        times = times.reshape(-1)
     start = _spread(start, lambda x: field(x, times[..., 0]))
     if times.ndim == 1:
         path = _solution(lambda t, x: field(x, t), start, times, solver, parameters)

@@ -93,6 +93,12 @@ def take(table: Tensor, index: Tensor, rank: int) -> Tensor:
     return torch.take_along_dim(table, places, dim=-rank).squeeze(-rank)
 
 
+def filled(x: Tensor, observed: Tensor, entries: Tensor) -> Tensor:
+    """x where it is observed; its gaps take `entries` [M], one after the other in row-major order."""
+    places = (~observed).flatten().cumsum(0).view(observed.shape) - 1
+    return torch.where(observed, x, entries[places])
+
+
 def one_hot(x: Tensor, size: int, like: Tensor) -> Tensor:
     """Indicator vectors [.., size] of integers."""
     return (x[..., None] == torch.arange(size, device=x.device)).to(like.dtype)
@@ -109,6 +115,12 @@ def states(size: int, shape: tuple[int, ...], trailing: int, like: Tensor) -> Te
     powers = size ** torch.arange(count - 1, -1, -1, device=like.device)
     table = torch.arange(size**count, device=like.device)[:, None] // powers % size
     return table.reshape((size**count,) + (1,) * trailing + shape)
+
+
+def joint_states(sizes: tuple[int, ...], trailing: int, like: Tensor) -> Tensor:
+    """All values of elements that take `sizes` values each, the last fastest: [number, 1 * trailing, elements]."""
+    table = torch.cartesian_prod(*(torch.arange(size, device=like.device) for size in sizes))
+    return table.reshape((math.prod(sizes),) + (1,) * trailing + (len(sizes),))
 
 
 def simplex_points(size: int, trailing: int, like: Tensor) -> Tensor:
@@ -162,9 +174,10 @@ def vimco(x: Tensor) -> Tensor:
     return torch.logsumexp(torch.where(eye, others[:, None], x[None]), 1) - math.log(count)
 
 
-def linear_schedule(step: int, start: float, end: float, steps: int) -> float:
-    """From `start` at step 0 linearly to `end` at `steps`, constant afterwards."""
-    return start + (end - start) * min(step / steps, 1.0)
+def linear_schedule(step: int | Tensor, start: float, end: float, steps: int) -> Any:
+    """From `start` at step 0 linearly to `end` at `steps`, constant afterwards; a tensor where the step is one."""
+    passed = step / steps
+    return start + (end - start) * (passed.clamp(max=1.0) if isinstance(passed, Tensor) else min(passed, 1.0))
 
 
 def clip(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
@@ -200,6 +213,19 @@ def only_backward() -> bool:
         and not torch._C._are_functorch_transforms_active()
         and torch.autograd.forward_ad._current_level < 0
     )
+
+
+def cholesky(matrix: Tensor) -> Tensor:
+    """The lower triangular L with L L^T = matrix [.., n, n]; NaN where it is not positive definite to rounding."""
+    root, failed = torch.linalg.cholesky_ex(matrix)
+    return torch.where(failed[..., None, None] == 0, root, math.nan)
+
+
+def rbf(x: Tensor, rank: int) -> Tensor:
+    """exp(-|x_i - x_j|^2 / 2) [.., n, n] of points [.., n] (rank 1) or [.., n, d] (rank 2)."""
+    points = x[..., None] if rank == 1 else x
+    gaps = points[..., :, None, :] - points[..., None, :, :]
+    return torch.exp(-0.5 * (gaps * gaps).sum(-1))
 
 
 def precision_root(precision: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ dictionary of constrained NumPy arrays by canonical name: a module's state, pref
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -20,7 +20,6 @@ from dgmppl.backend import Array, Arrays
 from dgmppl.errors import InternalError, RunError
 from dgmppl.ir.kernel import Group, Module
 from dgmppl.ir.parameters import ParameterSpec
-from dgmppl.ir.types import Support
 from dgmppl_pyro import constraints
 from dgmppl_pyro.linear import accelerate
 
@@ -43,6 +42,9 @@ class Tree:
             group.name: namespace.NETWORKS[group.name]
             for group in module.groups
             if group.kind in {"network", "bijector"}
+        }
+        self._supports: dict[str, Callable[..., constraints.Bijection]] = {
+            group.name: getattr(namespace, group.bounds.name) for group in module.groups if group.bounds is not None
         }
         self._templates: dict[str, nn.Module] = {}
 
@@ -76,8 +78,8 @@ class Tree:
         return to_device(value, dtype, device)
 
     def _raw(self, spec: ParameterSpec, tensors: Flat) -> Tensor:
-        support, value = self._support(spec.name), tensors[spec.name]
-        raw = value if support is None else constraints.inverse(support, value)
+        bijection, value = self._bijection(spec.name, tensors), tensors[spec.name]
+        raw = value if bijection is None else bijection.inverse(value)
         return raw.detach().clone().requires_grad_(spec.trainable)
 
     def _network(self, group: Group, tensors: Flat) -> nn.Module:
@@ -119,21 +121,18 @@ class Tree:
         return tensors
 
     def constrain(self, flat: Mapping[str, Tensor]) -> Flat:
-        """Constrained values of the raw tensors that are given."""
-        supports = {name: self._support(name) for name in flat}
-        return {
-            name: raw if (support := supports[name]) is None else constraints.forward(support, raw)
-            for name, raw in flat.items()
-        }
+        """Constrained values of the raw tensors that are given; what bounds read is among them."""
+        values: Flat = {}
+        for name in (name for name in self.specs if name in flat):
+            bijection = self._bijection(name, values)
+            values[name] = flat[name] if bijection is None else bijection.forward(flat[name])
+        return values
 
     def log_abs_det(self, flat: Mapping[str, Tensor]) -> Tensor | float:
         """The sum of log |det d value / d raw| of the raw tensors that are given, in nats."""
-        supports = {name: self._support(name) for name in flat}
-        terms = (
-            constraints.log_abs_det(support, flat[name]).sum()
-            for name, support in supports.items()
-            if support is not None
-        )
+        values = self.constrain(flat) if self._supports else {}
+        bijections = {name: self._bijection(name, values) for name in flat}
+        terms = (bijection.log_det(flat[name]).sum() for name, bijection in bijections.items() if bijection is not None)
         return sum(terms, start=0.0)
 
     def canonical(self, flat: Mapping[str, Tensor]) -> dict[str, Array]:
@@ -141,11 +140,14 @@ class Tree:
         with torch.no_grad():
             return to_host(self.constrain(flat))
 
-    def _support(self, name: str) -> Support | None:
-        """The set that a bijection maps a raw tensor into; None where the raw tensor is the value."""
+    def _bijection(self, name: str, values: Flat) -> constraints.Bijection | None:
+        """From a raw tensor to its value, None where that is the same. Bounds may read other values."""
         spec = self.specs[name]
-        bijected = self.groups_by_name[spec.group].kind in {"learned", "prior"} and spec.support.kind != "real"
-        return spec.support if bijected else None
+        group = self.groups_by_name[spec.group]
+        if group.bounds is not None:
+            return self._supports[name](*(values[parent] for parent, _ in group.bounds.groups))
+        bijected = group.kind in {"learned", "prior"} and spec.support.kind != "real"
+        return constraints.of(spec.support) if bijected else None
 
 
 def to_device(value: Any, dtype: torch.dtype, device: torch.device, *, real: bool = False) -> Tensor:

@@ -17,9 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from dgmppl.backend import Array, Arrays, Device
-from dgmppl.errors import RunError, UnsupportedError
+from dgmppl.errors import RunError
 from dgmppl.ir.parameters import initial_values
-from dgmppl.source import Diagnostic
 from dgmppl_pyro.devices import select
 from dgmppl_pyro.noncentering import NonCentered
 from dgmppl_pyro.parameters import Flat, to_host
@@ -223,16 +222,3 @@ def random(program: Program, group: str) -> bool:
 def has_joint(program: Program) -> bool:
     """Whether the joint density of parameters and data is there in closed form: no local latent stands between them."""
     return program.module.function("log_joint") is not None
-
-
-def require_joint(program: Program, engine: str) -> None:
-    """Checks that the joint density of parameters and data is there in closed form.
-
-    Raises:
-        UnsupportedError: a local latent stands between them.
-    """
-    if not has_joint(program):
-        latents = ", ".join(site.name for site in program.module.program.latents)
-        site = next(iter(program.module.program.latents), None)
-        message = f"{engine}() on the pyro backend needs the latents ({latents}) summed or integrated out exactly"
-        raise UnsupportedError([Diagnostic("not-lowered", message, site.span if site else None)])

@@ -8,7 +8,7 @@ are recorded once and replayed, and are the same ones in the same order.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
@@ -90,6 +90,7 @@ def _contents(function: FunctionType) -> list[Any]:
     return [*(cell.cell_contents for cell in function.__closure__ or ()), *defaults]
 
 
-def _all_known(head: Key, parts: Any) -> Key | None:
+def _all_known(head: Key, parts: Iterable[Any]) -> Key | None:
+    """A key of several parts; None where one of them has none."""
     known = [_identity(part) for part in parts]
     return None if any(one is None for one in known) else (*head, *known)

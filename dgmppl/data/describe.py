@@ -12,6 +12,7 @@ from dgmppl.data.assembly import Assembled, assemble
 from dgmppl.data.bindings import Bindings
 from dgmppl.data.items import Item
 from dgmppl.data.options import missing_option
+from dgmppl.data.splits import Rows
 from dgmppl.data.values import (
     Values,
     chunks,
@@ -48,13 +49,14 @@ def describe(declarations: Sequence[DataDeclaration], bindings: Bindings | None 
 
 def schema_of(assembled: Assembled) -> DataSchema:
     """The schema of assembled data."""
-    columns = {name: _column(item, assembled.values[name]) for name, item in assembled.items.items()}
+    train = assembled.parts.get("train")
+    columns = {name: _column(item, assembled.values[name], train) for name, item in assembled.items.items()}
     warnings = [warning for item in assembled.items.values() for warning in item.warnings]
     sizes = {name: len(rows) for name, rows in assembled.parts.items()}
     return DataSchema(columns, sum(sizes.values()) or None, sizes, tuple(warnings))
 
 
-def _column(item: Item, values: Values) -> Column:
+def _column(item: Item, values: Values, train: Rows | None) -> Column:
     bins = next((one.levels for one in item.transforms if isinstance(one, Dequantize)), None)
     known = item.bound
     levels = level_labels(item.raw) if known and item.row_wise and not item.transforms else None
@@ -69,6 +71,7 @@ def _column(item: Item, values: Values) -> Column:
         levels=levels,
         coded=values.labels is not None,
         missing=known and values.observed is not None,
+        gaps=_gaps(values, train if item.row_wise else None) if known else 0,
         missing_policy=missing_option(item.declaration),
         bound_at_run_time=not known,
         discrete_bins=bins,
@@ -85,6 +88,14 @@ def _column(item: Item, values: Values) -> Column:
 def _derived_from(declaration: DataDeclaration) -> tuple[str, ...]:
     source: Any = declaration.source
     return tuple(sorted(free_names(source))) if declaration.kind == "expression" else ()
+
+
+def _gaps(values: Values, train: Rows | None) -> int:
+    """How many entries are missing: of all rows, or of those that are trained on."""
+    if values.observed is None:
+        return 0
+    there = values.observed if train is None or values.rows == 1 else values.observed[train]
+    return int(there.size - np.count_nonzero(there))
 
 
 class _Facts(TypedDict, total=False):

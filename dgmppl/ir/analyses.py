@@ -1,4 +1,4 @@
-"""Small pure analyses of a program: what an expression reads, its polynomial degree, how a chain is lagged.
+"""Small pure analyses of a program: what an expression reads, its polynomial degree, what is elementwise in what.
 
 Deterministic sites are looked through everywhere: `h: W @ z` makes whatever reads `h` a function of `z`.
 """
@@ -164,7 +164,7 @@ def _degree_of_name(program: Program, name: str, names: frozenset[str]) -> int:
         return 1
     density = program.by_name[name].density if name in program.by_name else None
     match density:
-        case Deterministic(expression=body):
+        case Deterministic(expression=body) | MarkovChain(transition=Deterministic(expression=body), initial=(), lag=0):
             return degree(program, body, names)
         case _:
             return NONPOLYNOMIAL
@@ -206,48 +206,6 @@ def elementwise(program: Program, expression: Expression, name: str) -> bool:
             return name not in reads(program, value) and elementwise(program, item, name)
         case _:
             return False
-
-
-def lags(program: Program, density: Density, name: str, index: str) -> tuple[int, ...] | None:
-    """How far back a chain's general step reads `name`: (0,) for `z[t]`, (0, 1) with `z[t-1]` too.
-
-    Returns:
-        The lags in increasing order, or None if some reference is no lag (`mean(z)`, `z[3]`).
-    """
-    step = density.transition if isinstance(density, MarkovChain) else density
-    found: set[int] = set()
-    for expression in expressions(step):
-        inside = _lags(program, expression, name, index)
-        if inside is None:
-            return None
-        found |= inside
-    return tuple(sorted(found))
-
-
-def _lags(program: Program, expression: Expression, name: str, index: str) -> set[int] | None:
-    match expression:
-        case Index(value=Name(id=found), items=(item,)) if found == name:
-            lag = lag_of(item, index)
-            return None if lag is None else {lag}
-        case Name(id=found) if found == name:
-            return None
-        case Name(id=found) if found in program.by_name and deterministic(program.by_name[found]):
-            return None if name in sources(program, frozenset({found})) else set()
-        case _:
-            parts = [_lags(program, part, name, index) for part in children(expression)]
-            known = [part for part in parts if part is not None]
-            return set().union(*known) if len(known) == len(parts) else None
-
-
-def lag_of(item: Expression, index: str) -> int | None:
-    """k where an index is `t - k`; None where it is no lag of a chain's index."""
-    match item:
-        case Name(id=found) if found == index:
-            return 0
-        case Operation(operator="-", operands=(Name(id=found), Literal(value=int() as lag))) if found == index:
-            return lag
-        case _:
-            return None
 
 
 def bijector_groups(program: Program, name: str) -> frozenset[str]:

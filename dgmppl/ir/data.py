@@ -49,6 +49,7 @@ class Column:
         levels: the labels of a scalar integer or string column, sorted; codes count from 0 in this order.
         coded: the values are codes of `levels` already (strings); otherwise they are the integers themselves.
         missing: some entry is missing or hidden.
+        gaps: how many entries of the training rows are.
         missing_policy: `error` refuses missing entries; None is the language's rule.
         bound_at_run_time: no value is known yet.
         discrete_bins: n of `dequantize(n)`: the discrete values that the density bounds.
@@ -75,6 +76,7 @@ class Column:
     levels: tuple[str, ...] | None = None
     coded: bool = False
     missing: bool = False
+    gaps: int = 0
     missing_policy: str | None = None
     bound_at_run_time: bool = False
     discrete_bins: int | None = None

@@ -45,6 +45,7 @@ class Distribution:
         choices: groups of parameters of which exactly one is given (`probs | logits`).
         heads: the parameters that a network's heads supply under `**network(...)`.
         noise: `normal` or `uniform` where a sample is a closed function of that noise, else `library`.
+        tails: its distribution function and the inverse are closed forms with a derivative in each parameter.
         doc: the density in mathematics.
     """
 
@@ -56,6 +57,7 @@ class Distribution:
     choices: tuple[tuple[str, ...], ...] = ()
     heads: tuple[str, ...] = ()
     noise: str = "library"
+    tails: bool = False
     doc: str = ""
 
     def parameter(self, name: str) -> Parameter:
@@ -95,21 +97,24 @@ _PROBABILITY = (("probs", "logits"),)
 DISTRIBUTIONS: dict[str, Distribution] = {
     distribution.name: distribution
     for distribution in (
-        Distribution("Normal", (_LOC, _SCALE), REAL, 0, True, noise="normal", doc="N(loc, scale^2)"),
-        Distribution("LogNormal", (_LOC, _SCALE), POSITIVE, 0, True, noise="normal", doc="exp N(loc, scale^2)"),
-        Distribution("Laplace", (_LOC, _SCALE), REAL, 0, True, doc="exp(-|x - loc| / scale) / (2 scale)"),
+        Distribution("Normal", (_LOC, _SCALE), REAL, 0, True, noise="normal", tails=True, doc="N(loc, scale^2)"),
+        Distribution("LogNormal", (_LOC, _SCALE), POSITIVE, 0, True, noise="normal", tails=True,
+            doc="exp N(loc, scale^2)"),
+        Distribution("Laplace", (_LOC, _SCALE), REAL, 0, True, tails=True, doc="exp(-|x - loc| / scale) / (2 scale)"),
         Distribution("Logistic", (_LOC, _SCALE), REAL, 0, True,
-            doc="s (1 - s) / scale, s = sigmoid((x - loc) / scale)"),
-        Distribution("Cauchy", (_LOC, _SCALE), REAL, 0, True, doc="1 / (pi scale (1 + ((x - loc) / scale)^2))"),
-        Distribution("Gumbel", (_LOC, _SCALE), REAL, 0, True, doc="exp(-(t + exp(-t))) / scale, t = (x - loc) / scale"),
+            tails=True, doc="s (1 - s) / scale, s = sigmoid((x - loc) / scale)"),
+        Distribution("Cauchy", (_LOC, _SCALE), REAL, 0, True, tails=True,
+            doc="1 / (pi scale (1 + ((x - loc) / scale)^2))"),
+        Distribution("Gumbel", (_LOC, _SCALE), REAL, 0, True, tails=True,
+            doc="exp(-(t + exp(-t))) / scale, t = (x - loc) / scale"),
         Distribution(
             "StudentT", (Parameter("df", POSITIVE), _LOC, _SCALE), REAL, 0, True,
             doc="Student's t with df degrees of freedom"
         ),
-        Distribution("HalfNormal", (_SCALE,), POSITIVE, 0, True, doc="|N(0, scale^2)|"),
-        Distribution("HalfCauchy", (_SCALE,), POSITIVE, 0, True, doc="|Cauchy(0, scale)|"),
+        Distribution("HalfNormal", (_SCALE,), POSITIVE, 0, True, tails=True, doc="|N(0, scale^2)|"),
+        Distribution("HalfCauchy", (_SCALE,), POSITIVE, 0, True, tails=True, doc="|Cauchy(0, scale)|"),
         Distribution("Exponential", (Parameter("rate", POSITIVE, default=1.0),), POSITIVE, 0, True,
-            doc="rate exp(-rate x)"),
+            tails=True, doc="rate exp(-rate x)"),
         Distribution(
             "Gamma", (Parameter("concentration", POSITIVE), Parameter("rate", POSITIVE, default=1.0)), POSITIVE, 0,
             True,
@@ -123,7 +128,7 @@ DISTRIBUTIONS: dict[str, Distribution] = {
         Distribution("Chi2", (Parameter("df", POSITIVE),), POSITIVE, 0, True, doc="Gamma(df / 2, 1 / 2)"),
         Distribution(
             "Weibull", (Parameter("scale", POSITIVE), Parameter("concentration", POSITIVE)), POSITIVE, 0, True,
-            doc="(k / s) (x / s)^(k - 1) exp(-(x / s)^k)",
+            tails=True, doc="(k / s) (x / s)^(k - 1) exp(-(x / s)^k)",
         ),
         Distribution(
             "Pareto", (Parameter("scale", POSITIVE), Parameter("alpha", POSITIVE)), POSITIVE, 0, True,
@@ -136,7 +141,7 @@ DISTRIBUTIONS: dict[str, Distribution] = {
         Distribution(
             "Uniform", (Parameter("low", REAL, default=0.0), Parameter("high", REAL, default=1.0)),
             Support("interval"), 0,
-            True, noise="uniform", doc="1 / (high - low)",
+            True, noise="uniform", tails=True, doc="1 / (high - low)",
         ),
         Distribution(
             "VonMises", (_LOC, Parameter("concentration", POSITIVE)), Support("circular"), 0, False,

@@ -17,7 +17,7 @@ class Function:
     Attributes:
         name: as written.
         rule: the shape rule: `elementwise` (operands broadcast), `reduction` (whole datum, or `axis=`), `cumulative`,
-            or `structural` (a rule of its own, named like the function).
+            `kernel` (the Gram matrix of all points), or `structural` (a rule of its own, named like the function).
         parameters: positional names, in order; the last may be starred.
         image: the support of the result where the function alone decides it; None where it follows the operands'.
         monotone: 1 or -1 where it is strictly monotone in its only operand, else 0.
@@ -96,7 +96,7 @@ FUNCTIONS: dict[str, Function] = {
             "ode_solve", "structural", ("rate", "start", "times", "rtol", "atol"), None,
             doc="path of dx/dt = rate(x), x(times[0]) = start, at the times",
         ),
-        Function("rbf", "structural", ("x", "lengthscale"), POSITIVE,
-            doc="kernel exp(-(x - x')^2 / (2 lengthscale^2))"),
+        Function("rbf", "kernel", ("x", "lengthscale"), POSITIVE,
+            doc="kernel exp(-sum_d (x_d - x'_d)^2 / (2 lengthscale_d^2))"),
     )
 }  # fmt: skip

@@ -18,6 +18,8 @@ from dgmppl.ir.types import REAL, Shape, Support
 class Initializer:
     """A start value: `uniform` in +-value, `normal` with standard deviation value, `constant` value, `eye`, or `own`.
 
+    `ordered` is evenly spaced from value - 1 to value + 1.
+
     Attributes:
         draw: seed -> array, where values that are known come first: those of a user's module, or of a finished run.
     """
@@ -64,7 +66,7 @@ def initial_value(spec: ParameterSpec, seed: int) -> NDArray[np.float64]:
         case "eye":
             return np.broadcast_to(np.eye(spec.shape[-2], spec.shape[-1]), spec.shape).copy()
         case "ordered":
-            return np.broadcast_to(np.linspace(-1.0, 1.0, spec.shape[-1]), spec.shape).copy()
+            return np.broadcast_to(spec.init.value + np.linspace(-1.0, 1.0, spec.shape[-1]), spec.shape).copy()
         case kind:
             raise InternalError(f"initializer {kind!r} of {spec.name} is not in the table")
 

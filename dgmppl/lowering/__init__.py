@@ -14,6 +14,8 @@ from dgmppl.lowering.densities.diffusion import learned_groups
 from dgmppl.lowering.energies import initial_state_function, normalizer_groups, with_normalizers
 from dgmppl.lowering.functions import decode_function, density_functions, loss_function
 from dgmppl.lowering.groups import groups_of, held
+from dgmppl.lowering.latents import latent_groups, sampled
+from dgmppl.lowering.moving import with_moving_bounds
 from dgmppl.lowering.programs import guide_function, model_function
 from dgmppl.lowering.sampling import complete_function, encode_function, prior_function, sample_function
 from dgmppl.lowering.scope import unsupported
@@ -35,14 +37,13 @@ def lower(program: Program, derivation: Derivation) -> Module:
     Raises:
         UnsupportedError: a construct that is derived but not lowered yet, named with its line.
     """
-    for name, rule in derivation.eliminated.items():
-        if rule in _SAMPLED:
-            raise unsupported(f"the rule {rule!r} at {name!r}", program.by_name[name].span)
     for metric in option_calls.calls(program.evaluate.get("metrics")):
         if metric.function in _NOT_COMPUTED:
             raise unsupported(f"the metric {metric.function!r}", metric.span)
-    players = tuple(map(with_normalizers, derivation.objective.players)) if _by_gradient(derivation) else ()
-    groups = held(program, groups_of(program) | normalizer_groups(players) | learned_groups(program))
+    players = tuple(map(with_normalizers, derivation.objective.players)) if _by_gradient(program, derivation) else ()
+    declared = groups_of(program) | normalizer_groups(players) | learned_groups(program)
+    groups = with_moving_bounds(program, held(program, declared))
+    groups |= latent_groups(program, derivation)
     walked = on_ladders(program, derivation)
     functions: list[Function | None] = [model_function(walked, groups, derivation), guide_function(program, groups)]
     functions.append(initial_state_function(program, groups, players))
@@ -60,16 +61,18 @@ def lower(program: Program, derivation: Derivation) -> Module:
     )
 
 
-# Local latents that an engine samples beside the parameters have no place in the emitted log joint yet.
-_SAMPLED = frozenset({"joint"})
-
 # Metrics that take a bound's parts or fits to simulated data.
 _NOT_COMPUTED = frozenset({"reconstruction", "kl", "calibration"})
 
 
-def _by_gradient(derivation: Derivation) -> bool:
-    """Whether an emitted loss is descended; an engine that samples or fits a posterior reads the log joint instead."""
+def _by_gradient(program: Program, derivation: Derivation) -> bool:
+    """Whether an emitted loss is descended; an engine that samples or fits a posterior reads the log joint instead.
+
+    So does the mode of a model whose rows have latents of their own: no batch of rows has a loss by itself.
+    """
     engine = derivation.engine
+    if sampled(program, derivation):
+        return False
     return engine is None or (isinstance(engine, Call) and engine.function == "map")
 
 

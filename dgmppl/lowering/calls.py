@@ -13,6 +13,7 @@ from dgmppl.errors import InternalError
 from dgmppl.ir.expressions import Call, Expression, Literal, Name, Operation, Sequence
 from dgmppl.ir.functions import FUNCTIONS
 from dgmppl.ir.types import Dtype, Shape
+from dgmppl.lowering.equations import path
 from dgmppl.lowering.layout import Lowered, combine, flat, number, op, raise_rank, reshaped
 from dgmppl.lowering.scope import Scope, unsupported
 
@@ -87,6 +88,8 @@ def lower_call(scope: Scope, expression: Call, lower: Lower) -> Lowered:
         return _observed(scope, expression)
     if function.name in _CONSTANTS:
         return _CONSTANTS[function.name](expression)
+    if function.name == "ode_solve":
+        return path(scope, expression, lambda part: as_real(lower(part)))
     if function.name in _STRUCTURAL:
         return _STRUCTURAL[function.name](expression, lower)
     if function.rule not in _BY_RULE:  # first of all: its arguments need not be values
@@ -198,6 +201,14 @@ def _transpose(expression: Call, lower: Lower) -> Lowered:
     return value.with_value(op("transpose", value.value), (*value.shape[:-2], value.shape[-1], value.shape[-2]))
 
 
+def _rbf(expression: Call, lower: Lower) -> Lowered:
+    """A Gram matrix; inputs in units of the length scale, which may be one for each column."""
+    inputs, lengthscale = (as_real(lower(argument)) for argument in expression.arguments)
+    points = combine("div", inputs, lengthscale)
+    count = points.shape[0]
+    return points.with_value(op("rbf", points.value, rank=points.rank), (count, count))
+
+
 def _diag(expression: Call, lower: Lower) -> Lowered:
     value = lower(expression.arguments[0])
     return value.with_value(op("diag", value.value), (*value.shape, value.shape[-1]))
@@ -240,6 +251,7 @@ _STRUCTURAL: dict[str, Structural] = {
     "reshape": _reshape,
     "transpose": _transpose,
     "diag": _diag,
+    "rbf": _rbf,
     "one_hot": _one_hot,
     "checked": _checked,
 }

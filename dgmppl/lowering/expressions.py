@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from numpy.typing import NDArray
 
 from dgmppl.errors import InternalError
-from dgmppl.ir.analyses import lag_of
+from dgmppl.ir.chains import lag_of, pointwise
 from dgmppl.ir.densities import Density, Deterministic, MarkovChain
 from dgmppl.ir.expressions import (
     Apply,
@@ -69,7 +69,7 @@ def lookup(scope: Scope, name: str) -> Lowered:
     clock = scope.clock
     if clock is not None:
         if name == clock.index:
-            return clock.position()
+            return clock.position(scope)
         with scope.within(clock.outside):
             whole = lookup(scope, name)
         return clock.ambient(scope, whole)
@@ -207,7 +207,7 @@ def _step(scope: Scope, expression: Index) -> Lowered | None:
     clock = scope.clock
     if clock is None or not isinstance(expression.value, Name):
         return None
-    lag = lag_of(expression.items[0], clock.index)
+    lag = clock.lag(expression.items[0])
     if lag is None:
         return None
     name = expression.value.id
@@ -215,29 +215,20 @@ def _step(scope: Scope, expression: Index) -> Lowered | None:
     if known is not None:
         return known
     site = scope.program.by_name.get(name)
-    if lag == 0 and site is not None and _pointwise(site, clock.index):
-        return value_of_step(scope, site)
+    chain = pointwise(site, clock.index) if lag == 0 else None
+    if chain is not None:
+        return value_of_step(scope, name, chain)
+    if lag_of(expression.items[0], clock.index) is None:
+        return None
     with scope.within(clock.outside):
         whole = lookup(scope, name)
     return clock.at(scope, whole, lag)
 
 
-def _pointwise(site: Site, index: str) -> bool:
-    """Whether a step of a chain is computed from other chains alone, so that it can be computed in any place."""
-    chain = site.density
-    return (
-        isinstance(chain, MarkovChain)
-        and isinstance(chain.transition, Deterministic)
-        and (chain.index, chain.lag, chain.initial) == (index, 0, ())
-    )
-
-
-def value_of_step(scope: Scope, site: Site) -> Lowered:
+def value_of_step(scope: Scope, name: str, chain: MarkovChain) -> Lowered:
     """The present step of a deterministic chain without memory."""
-    chain = site.density
-    assert isinstance(chain, MarkovChain)
     assert isinstance(chain.transition, Deterministic)
-    return scope.assign(site.name, lower_expression(scope, chain.transition.expression))
+    return scope.assign(name, lower_expression(scope, chain.transition.expression))
 
 
 def _item(scope: Scope, item: Expression) -> Lowered | Position:

@@ -180,11 +180,15 @@ def _described(node: Node) -> tuple[str, tuple[tuple[str, Value], ...], bool] | 
             return None
 
 
-# What an assertion's name begins with; the set that the value has to lie in follows.
 # What ends the name of a column that holds an entry of the state.
 CARRIED = ".carried"
+# What an assertion's name begins with; the set that the value has to lie in follows.
 ASSERTION = "assertion that it is "
 CHAIN = "Markov chain"
+EXPLODED = (
+    f"the {CHAIN} exploded: it is not finite, or a million times as far out as it began; "
+    "take a smaller step_size, or a sampler that refuses such moves (mala, hmc)"
+)
 
 
 class _Reader:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from dgmppl.ir.densities import Elementary, MarkovChain
 from dgmppl.ir.expressions import Call, Name
 from dgmppl.ir.kernel import Function, Group, Return, ReturnLoss, Value
-from dgmppl.ir.program import Program
+from dgmppl.ir.program import Program, Role, Site
+from dgmppl.lowering import hidden_markov, state_space
 from dgmppl.lowering.densities import density_of
 from dgmppl.lowering.densities.diffusion import flow_log_density
 from dgmppl.lowering.energies import (
@@ -17,12 +18,11 @@ from dgmppl.lowering.energies import (
     without_normalizers,
 )
 from dgmppl.lowering.gaussian import linear_gaussian
-from dgmppl.lowering.hidden_markov import hidden_markov
+from dgmppl.lowering.latents import bind_latents, entries_of, sampled
 from dgmppl.lowering.layout import Lowered, combine, number, op, total
 from dgmppl.lowering.penalties import clamped
 from dgmppl.lowering.priors import log_prior
-from dgmppl.lowering.scope import Scope
-from dgmppl.lowering.state_space import state_space
+from dgmppl.lowering.scope import Scope, unsupported
 from dgmppl.lowering.summation import factors
 from dgmppl.lowering.terms import Mode, lower_term, schedule
 from dgmppl.objectives.algebra import (
@@ -99,6 +99,9 @@ def density_functions(program: Program, groups: dict[str, Group], derivation: De
     """`log_prob` of an exact model, `elbo` and `log_weights` of a bound, `log_joint` of a Bayesian one."""
     likelihood = derivation.objective.likelihood
     result = normalizer_functions(program, groups, derivation)
+    joint = derivation.objective.log_joint
+    if likelihood is None and joint is not None and (latents := sampled(program, derivation)):
+        result.append(_log_joint(program, groups, _unguided(program, joint), latents))
     if likelihood is not None:
         likelihood = without_normalizers(likelihood)
         bounded = any(isinstance(node, Expectation) or diffused(node) for node in walk(likelihood))
@@ -107,9 +110,22 @@ def density_functions(program: Program, groups: dict[str, Group], derivation: De
         result += made if known else [_up_to_log_z(function) for function in made]
         if not bounded and (posterior := _posterior(program, groups, likelihood)) is not None:
             result.append(posterior)
-        if derivation.objective.log_joint is not None and not bounded:
-            result.append(_log_joint(program, groups, likelihood, derivation.objective.log_joint))
+        if joint is not None and not bounded:
+            result.append(_log_joint(program, groups, joint))
     return result
+
+
+def _unguided(program: Program, joint: Term) -> Term:
+    """A log joint that no expectation under a guide is left in.
+
+    Raises:
+        UnsupportedError: a guide stands beside latents that the engine samples.
+    """
+    for node in walk(joint):
+        if isinstance(node, Expectation):
+            names = ", ".join(entry.name for entry in node.draws)
+            raise unsupported(f"a guide of {names} beside latents that are sampled", program.guide[0].span)
+    return joint
 
 
 def _log_prob(program: Program, groups: dict[str, Group], likelihood: Term) -> Function:
@@ -180,14 +196,18 @@ def _single(term: Term) -> Term:
     return term
 
 
-def _log_joint(program: Program, groups: dict[str, Group], likelihood: Term, joint: Term) -> Function:
-    scope = Scope(program, groups)
-    names = tuple(name for node in walk(joint) if isinstance(node, LogPrior) for name in node.names)
-    prior = log_prior(scope, names)
-    value = lower_term(scope, likelihood, Mode())
-    summed = Lowered(op("sum_all", value.value)) if value.batched else value
-    scope.statements.append(Return((combine("add", prior, summed).value,)))
-    return scope.function("log_joint", "density", "log p(parameters) + the sum over all data of log p: a scalar, nats.")
+def _log_joint(program: Program, groups: dict[str, Group], joint: Term, latents: tuple[Site, ...] = ()) -> Function:
+    """The log joint over all rows; of `latents` too, at the values that an engine has moved them to."""
+    scope, terms = Scope(program, groups), joint.terms if isinstance(joint, Sum) else (joint,)
+    priors = [term for term in terms if isinstance(term, LogPrior)]
+    parts = [log_prior(scope, term.names) for term in priors]
+    bind_latents(scope, latents)
+    value = total([lower_term(scope, term, Mode()) for term in terms if term not in priors])
+    parts.append(Lowered(op("sum_all", value.value)) if value.batched else value)
+    scope.statements.append(Return((total(parts).value,)))
+    names = "".join(f", {entries_of(site.name) if site.role is Role.OBSERVED else site.name}" for site in latents)
+    doc = f"log p(parameters) + the sum over all data of log p{f' (with{names[1:]})' if names else ''}: a scalar, nats."
+    return scope.function("log_joint", "density", doc)
 
 
 def _posterior(program: Program, groups: dict[str, Group], likelihood: Term) -> Function | None:
@@ -197,15 +217,12 @@ def _posterior(program: Program, groups: dict[str, Group], likelihood: Term) -> 
     values: list[Value] = []
     for node in walk(likelihood):
         if isinstance(node, LogSum) and node.rule == "forward_algorithm":
-            tables = hidden_markov(scope, node)
-            names += [f"{node.names[0]}.probs", f"{node.names[0]}.path"]
-            values += [op("smooth", *tables.operands), op("viterbi", *tables.operands)]
+            found = hidden_markov.posteriors(scope, node)
+            names, values = [name for name, _ in found], [value for _, value in found]
             break
-        if isinstance(node, LogIntegral) and isinstance(program.by_name[node.names[0]].density, MarkovChain):
-            model = state_space(scope, node)
-            both = scope.assign(f"{node.names[0]}_posterior", Lowered(op("smoother", *model.operands), (), True))
-            names += [f"{node.names[0]}.loc", f"{node.names[0]}.covariance"]
-            values += [op("item", both.value, number=0), op("item", both.value, number=1)]
+        if isinstance(node, LogIntegral) and _in_time(program, node):
+            found = state_space.posteriors(scope, node)
+            names, values = [name for name, _ in found], [value for _, value in found]
             break
         if isinstance(node, FreeEnergy):
             names += [f"{name}.probs" for name in node.names]
@@ -225,6 +242,11 @@ def _posterior(program: Program, groups: dict[str, Group], likelihood: Term) -> 
         return None
     scope.statements.append(Return(tuple(values), tuple(names)))
     return scope.function("posterior", "density", "the posterior of the latents that were integrated out, exact.")
+
+
+def _in_time(program: Program, term: LogIntegral) -> bool:
+    """Whether a recursion over time integrates a term's latents."""
+    return any(isinstance(program.by_name[name].density, MarkovChain) for name in term.names)
 
 
 def _class_probabilities(scope: Scope, term: LogSum) -> list[tuple[str, Lowered]]:

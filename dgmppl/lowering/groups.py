@@ -16,12 +16,13 @@ from dgmppl.ir.types import POSITIVE, Support
 
 
 @dataclass(frozen=True, slots=True)
-class _Always:
+class Always:
     """A start value that no seed changes."""
 
     value: NDArray[Any]
 
     def __call__(self, seed: int) -> NDArray[Any]:
+        """The value."""
         del seed
         return self.value
 
@@ -49,7 +50,7 @@ def _frozen(program: Program, group: Group) -> Group:
     return replace(
         group,
         parameters=tuple(
-            replace(spec, init=replace(spec.init, draw=_Always(program.frozen[spec.name])), trainable=False)
+            replace(spec, init=replace(spec.init, draw=Always(program.frozen[spec.name])), trainable=False)
             for spec in group.parameters
         ),
         frozen=True,
@@ -59,9 +60,7 @@ def _frozen(program: Program, group: Group) -> Group:
 def _site_group(program: Program, site: Site) -> Group:
     kind = site.typed
     shape = (len(program.levels[site.level]), *kind.shape) if site.level else kind.shape
-    start = (
-        _start(site.density) if isinstance(site.density, Learned) else Initializer("constant", _inside(kind.support))
-    )
+    start = _start(site.density) if isinstance(site.density, Learned) else within(kind.support)
     parameter = ParameterSpec(site.name, site.name, shape, start, kind.support)
     return Group(
         site.name, "learned" if site.role is Role.LEARNED else "prior", (parameter,), kind.support, levels=site.level
@@ -87,7 +86,14 @@ def _start(density: Learned) -> Initializer:
             return Initializer("constant", density.value)
 
 
-def _inside(support: Support) -> float:
+def within(support: Support) -> Initializer:
+    """Where a parameter with a prior starts: at a point inside its support, whatever its prior."""
+    if support.kind in {"ordered", "positive_ordered"}:
+        return Initializer("ordered", 2.0 if support.kind == "positive_ordered" else 0.0)
+    return Initializer("constant", inside(support))
+
+
+def inside(support: Support) -> float:
     """A point well inside a support, from which MAP and variational posteriors start."""
     if support.within(POSITIVE):
         return 1.0
@@ -95,4 +101,6 @@ def _inside(support: Support) -> float:
         return 0.5 if support.size is None else 1.0 / support.size
     if support.kind == "interval" and support.low is not None and support.high is not None:
         return (support.low + support.high) / 2
+    if support.kind == "interval" and (support.low is not None or support.high is not None):
+        return support.low + 1.0 if support.low is not None else (support.high or 0.0) - 1.0
     return 0.0

@@ -161,6 +161,9 @@ def flat(value: Lowered) -> Lowered:
     """The event flattened to one axis."""
     if value.rank == 1:
         return value
+    if value.literal is not None:
+        # A number in the text has no axes to be indexed by.
+        return Lowered(op("fill", value=value.literal, shape=(1,)), (1,))
     if not value.rank:
         return value.with_value(op("expand", value.value, count=1, rank=0), (1,))
     return value.with_value(op("reshape", value.value, rank=value.rank, shape=(value.size,)), (value.size,))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dgmppl.errors import InternalError
 from dgmppl.ir.densities import Elementary, FlatPrior
+from dgmppl.ir.ends import moves
 from dgmppl.ir.kernel import NetworkLogPrior
 from dgmppl.ir.networks import Network
 from dgmppl.ir.program import Role, Site
 from dgmppl.ir.types import TensorType
 from dgmppl.lowering.densities import density_value, log_prob
 from dgmppl.lowering.layout import Lowered, number, op, total
-from dgmppl.lowering.scope import Scope, unsupported
+from dgmppl.lowering.scope import Scope
 
 
 def log_prior(scope: Scope, names: tuple[str, ...]) -> Lowered:
@@ -24,9 +25,7 @@ def _one(scope: Scope, name: str) -> Lowered:
     if network is not None:
         return network_prior(scope, network)
     site = scope.program.by_name[name]
-    if isinstance(site.density, FlatPrior):
-        if site.density.low is not None or site.density.high is not None:
-            raise unsupported(f"the bounds of {name!r}, which depend on other parameters,", site.span)
+    if isinstance(site.density, FlatPrior) and not moves(site):
         return number(0.0)
     with level_scope(scope, site):
         value = log_prob(scope, site)

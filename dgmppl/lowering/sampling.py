@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dgmppl.ir.densities import DiffusionChain, Factorized, FlatPrior, Pushforward
+from dgmppl.ir.densities import DiffusionChain, Elementary, Factorized, FlatPrior, Pushforward
 from dgmppl.ir.kernel import DensityValue, Draw, Function, Group, Number, Return, Value
 from dgmppl.ir.program import Program, Role, Site
 from dgmppl.lowering.densities import density_of, draw, noise_kind, noise_shape
+from dgmppl.lowering.densities.forms import Variable, draw_from
 from dgmppl.lowering.expressions import lookup
 from dgmppl.lowering.layout import PARTICLES, Lowered, as_array, op
 from dgmppl.lowering.priors import level_scope
@@ -90,9 +91,13 @@ def _values(scope: Scope, names: tuple[str, ...]) -> tuple[Value, ...]:
 
 def _parameter(scope: Scope, site: Site) -> Lowered:
     """One draw of a parameter; of all copies at once for a level's."""
+    copies = (len(scope.program.levels[site.level]),) if site.level else ()
+    if not isinstance(site.density, Elementary):
+        with level_scope(scope, site):
+            value = draw_from(site.law, scope, Variable.of(site))
+        return scope.assign(site.name, Lowered(value.value, (*copies, *site.typed.shape), False, site.typed.dtype))
     with level_scope(scope, site):
         density, _ = density_of(scope, site)
-    copies = (len(scope.program.levels[site.level]),) if site.level else ()
     kind = noise_kind(density.family)
     if copies and kind == "library":
         density = _spread(density, copies)

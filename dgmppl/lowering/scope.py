@@ -214,11 +214,14 @@ class Scope:
     def use_group(self, group: str) -> str:
         """The variable of a parameter group, unpacked at the function's head; a bijector's networks come along.
 
-        A network that has been replaced is the one in its place.
+        A network that has been replaced is the one in its place. What a parameter's bounds read is unpacked first.
         """
         if group in self.replaced:
             return self.replaced[group]
         if group not in self.used_groups:
+            known = self.groups.get(group)
+            for parent, _ in () if known is None or known.bounds is None else known.bounds.groups:
+                self.use_group(parent)
             if group in self.program.bijectors:
                 for network in self.program.bijectors[group].shared:
                     self.use_group(network)

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from dgmppl.errors import InternalError
+from dgmppl.ir.kernel import Op
 from dgmppl.ir.program import Site
-from dgmppl.ir.types import Dtype
+from dgmppl.ir.types import Dtype, Shape
 from dgmppl.lowering.expressions import lookup
 from dgmppl.lowering.layout import NEVER, Lowered, combine, number, op, total
 from dgmppl.lowering.scope import Scope, unsupported
 from dgmppl.objectives.algebra import LogSum, Sum, Term
+from dgmppl.objectives.capabilities import indicators
 
 
 def bind_states(scope: Scope, site: Site) -> Lowered:
@@ -24,15 +26,23 @@ def bind_states(scope: Scope, site: Site) -> Lowered:
     states = kind.support.states
     if states is None:
         raise InternalError(f"{site.name!r} has no finite support")
-    if kind.shape:
-        value = op("states", shape=kind.shape, size=states, trailing=scope.trailing)
-    else:
-        value = op("arange", size=states, trailing=scope.trailing)
-    lowered = Lowered(value, kind.shape, True, Dtype.INTEGER, frozenset({site.name}))
+    length = indicators(site)
+    value = _states(kind.shape, states, scope) if length is None else _states(kind.shape[:-1], length, scope)
+    if length is not None:
+        value = op("one_hot", value, size=length)
+    dtype = Dtype.INTEGER if length is None else Dtype.REAL
+    lowered = Lowered(value, kind.shape, True, dtype, frozenset({site.name}))
     bound = scope.assign(site.name, lowered)
     scope.bind(site.name, bound)
     scope.trailing += 1
     return bound
+
+
+def _states(shape: Shape, size: int, scope: Scope) -> Op:
+    """All values of a number, or of an array of numbers, below `size`: a new left axis."""
+    if shape:
+        return op("states", shape=shape, size=size, trailing=scope.trailing)
+    return op("arange", size=size, trailing=scope.trailing)
 
 
 def factors(scope: Scope, term: LogSum, lower: Callable[[Term], Lowered]) -> list[Lowered]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from dgmppl.errors import InternalError
 from dgmppl.ir.densities import MarkovChain
-from dgmppl.ir.expressions import Call, Expression, Literal
+from dgmppl.ir.expressions import Call, Expression, Literal, Name, text
 from dgmppl.ir.kernel import Var
 from dgmppl.ir.program import Site
 from dgmppl.lowering.calls import as_real, literal_array
@@ -21,6 +21,7 @@ from dgmppl.lowering.hidden_markov import log_forward
 from dgmppl.lowering.layout import PARTICLES, Lowered, combine, negative, number, op, raise_rank, total
 from dgmppl.lowering.penalties import penalty
 from dgmppl.lowering.priors import log_prior
+from dgmppl.lowering.relaxed import relaxed_draw, straight_through_draw
 from dgmppl.lowering.scope import Scope, unsupported
 from dgmppl.lowering.scores import score_matching
 from dgmppl.lowering.state_space import log_filter
@@ -231,6 +232,8 @@ def _expectation(scope: Scope, term: Expectation, mode: Mode) -> Lowered:
     """E_draws[body]: draws in order, then the body; enumerated draws become weighted sums over a left axis."""
     mode = replace(mode, partly=mode.partly | {entry.name for entry in term.draws if entry.partly_observed})
     scored = [entry for entry in term.draws if entry.estimator == "score_function"]
+    if mode.gradients:
+        _check_baselines(scope, scored)
     with scope.branch():
         enumerated = [entry for entry in term.draws if _sample(scope, entry)]
         if mode.gradients and isinstance(term.body, LogMeanExp) and term.body.doubly_reparameterized:
@@ -253,10 +256,20 @@ def _sample(scope: Scope, entry: Draw) -> bool:
     if entry.estimator == "enumerate":
         bind_states(scope, site)
         return True
-    if entry.estimator not in {"pathwise", "score_function"}:
-        raise unsupported(f"the estimator {entry.estimator!r}", site.span, "score_function, enumerate or pathwise")
-    draw(scope, site, stop=entry.stop or entry.estimator == "score_function")
+    if entry.estimator in {"gumbel", "straight_through"}:
+        _soft_draw(scope, site, entry)
+    else:
+        draw(scope, site, stop=entry.stop or entry.estimator == "score_function")
     return False
+
+
+def _soft_draw(scope: Scope, site: Site, entry: Draw) -> None:
+    if entry.partly_observed:
+        raise unsupported(f"{entry.estimator} for the partly observed {site.name!r}", site.span, "enumerate")
+    if entry.estimator == "straight_through":
+        straight_through_draw(scope, site)
+    else:
+        relaxed_draw(scope, site, schedule(dict(entry.options)["temperature"]))
 
 
 def _weighted(scope: Scope, enumerated: list[Draw], parts: list[Lowered], mode: Mode) -> Lowered:
@@ -283,10 +296,19 @@ def _probabilities(scope: Scope, name: str, partly: bool) -> Lowered:
     return combine("call", scope.mask(name), same, weight, function="where")
 
 
+def _check_baselines(scope: Scope, scored: list[Draw]) -> None:
+    """Baselines are the other particles' mean: another one, or no other particle, is refused."""
+    for entry in scored:
+        asked = dict(entry.options).get("baseline", Name("leave_one_out"))
+        if text(asked) != "leave_one_out" or not scope.particles:
+            what = (
+                f"the baseline {text(asked)} of {entry.name!r}" if scope.particles else "a score function of one draw"
+            )
+            raise unsupported(what, scope.program.by_name[entry.name].span, "elbo(particles=2), without `baseline`")
+
+
 def _score_function(scope: Scope, scored: list[Draw], value: Lowered) -> Lowered:
     """Adds (signal - baseline) grad log q, with leave-one-out baselines; its value is zero."""
-    if not scope.particles:
-        raise InternalError("a score-function estimator without a particle axis")
     value = scope.assign("signal", value)
     return combine("add", value, _surrogate(scope, scored, leave_one_out(value)))
 

@@ -88,8 +88,24 @@ def abilities(program: Program, site: Site) -> Abilities:
     discrete = site.type is not None and site.type.support.discrete
     if discrete:
         known -= {Ability.SCORE, Ability.RSAMPLE} if Ability.LOG_PROB in known else {Ability.SCORE}
-    states = site.type.states if site.type is not None and Ability.LOG_PROB in known else None
-    return Abilities(known, states)
+    return Abilities(known, joint_states(site) if Ability.LOG_PROB in known else None)
+
+
+def joint_states(site: Site) -> int | None:
+    """How many values a site takes; None where they are not finite. An indicator vector of K entries takes K."""
+    if site.type is None:
+        return None
+    length = indicators(site)
+    return site.type.states if length is None else length ** (site.type.size // length)
+
+
+def indicators(site: Site) -> int | None:
+    """The length of the indicator vectors along a site's last axis, of a chain's steps too; None where it has none."""
+    density, kind = site.density, site.type
+    if isinstance(density, MarkovChain):
+        density = density.transition
+    vectors = isinstance(density, Elementary) and DISTRIBUTIONS[density.family].event_rank == 1
+    return kind.shape[-1] if kind is not None and kind.support.kind == "binary" and vectors else None
 
 
 def _able(program: Program, density: Density | None, guide: bool) -> frozenset[Ability]:

@@ -77,7 +77,15 @@ def _unknowns(structure: Structure, remaining: tuple[str, ...]) -> int | None:
     )
     if remaining and program.rows is None:
         return None
-    return total + sum(structure.variables[name].site.typed.size * (program.rows or 0) for name in remaining)
+    return total + sum(copies(structure, name) or 0 for name in remaining)
+
+
+def copies(structure: Structure, name: str) -> int | None:
+    """How many numbers an unknown has: its missing entries, or a copy for each row; None before rows are known."""
+    program = structure.program
+    if name in structure.partly_observed:
+        return program.columns[name].gaps
+    return None if program.rows is None else structure.variables[name].site.typed.size * program.rows
 
 
 def engine_reason(engine: Expression) -> str:

@@ -20,6 +20,8 @@ from dgmppl.objectives.eliminate import exact_state
 from dgmppl.objectives.engines import MODES, SAMPLERS, engine_of
 from dgmppl.objectives.inversion import invert
 from dgmppl.objectives.requests import called, problem
+from dgmppl.objectives.rules import forward_algorithm, gaussian_marginal
+from dgmppl.objectives.state import State
 from dgmppl.objectives.structure import Structure
 
 _Part = tuple[tuple[Site, ...], tuple[Network, ...]]
@@ -45,7 +47,7 @@ def complete_guide(program: Program) -> Program:
     known = frozenset(structure.name_of(site.name) for site in inherited)
     latents = tuple(name for name in state.remaining if _amortizable(structure, name) and name not in known)
     conditions = _without_circles(invert(state, latents), inherited)
-    parts = [_part(structure, name, given) for name, given in conditions.items()]
+    parts = [_part(structure, name, given, _refused(state, name)) for name, given in conditions.items()]
     sites = tuple(site for found, _ in parts for site in found)
     networks = {network.name: network for _, found in parts for network in found}
     return replace(program, guide=_sampled((*sites, *inherited)), networks={**program.networks, **networks})
@@ -84,8 +86,14 @@ def _amortizable(structure: Structure, name: str) -> bool:
     return name not in structure.partly_observed and not joint
 
 
-def _part(structure: Structure, name: str, conditions: tuple[str, ...]) -> _Part:
-    """The guide's sites and networks for one latent."""
+def _refused(state: State, name: str) -> tuple[str, ...]:
+    """Why no recursion removes a chain."""
+    recursions = (forward_algorithm.RULE.name, gaussian_marginal.RULE.name)
+    return tuple(f"{one.rule}: {one.why}" for one in state.refusals if one.site == name and one.rule in recursions)
+
+
+def _part(structure: Structure, name: str, conditions: tuple[str, ...], refused: tuple[str, ...]) -> _Part:
+    """The guide's sites and networks for one latent; a chain's exact rules were refused for the given reasons."""
     program, site = structure.program, structure.variables[name].site
     trained = _trained(structure, name)
     if trained is not None:
@@ -97,6 +105,7 @@ def _part(structure: Structure, name: str, conditions: tuple[str, ...]) -> _Part
                 f"no guide is derived for the chain {name} unless it is asked for",
                 site.span,
                 fix="write `guide: auto(markov)`, or declare its guide with `[0]` and `[t]`",
+                notes=refused,
             )
         return chain_guide(structure, name, conditions)
     inputs = tuple(condition(program.by_name[other]) for other in conditions)

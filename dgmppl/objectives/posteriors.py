@@ -17,7 +17,12 @@ _TERMS_OF_ENGINE = {
     "svi": "Stochastic VI maximizes a lower bound on the log evidence: it descends the mode-seeking KL(q ‖ posterior).",
     "laplace": "Laplace's method: a Gaussian at the posterior's mode; exact for Gaussian posteriors only.",
     "map": "The posterior's mode is a point, not a posterior, and it moves under reparametrization.",
+    "sgld": "Stochastic-gradient Langevin dynamics accepts every step, on rows whose likelihood counts N/B times: "
+    "the draws are approximate, too wide by a share that falls with the step size.",
+    "sghmc": "Stochastic-gradient HMC accepts every step, on rows whose likelihood counts N/B times: "
+    "the draws are approximate, too wide by a share that falls with the step size.",
 }
+_SOURCES = {"sgld": ("Welling and Teh 2011",), "sghmc": ("Chen, Fox and Guestrin 2014",)}
 
 
 def joint_latents(state: State) -> tuple[str, ...]:
@@ -52,7 +57,8 @@ def posterior(state: State, engine: Call) -> Share:
         term = PlayerTerm(Scale(-1.0, log_joint(state)), "(1/N) log p(data, unknowns)", direction)
     status = "lower_bound" if engine.function == "svi" else "log_joint"
     note = _TERMS_OF_ENGINE.get(engine.function)
-    return Share(status, None, (Contribution("posterior", owns, (term,)),), (note,) if note else ())
+    sources = _SOURCES.get(engine.function, ())
+    return Share(status, None, (Contribution("posterior", owns, (term,)),), (note,) if note else (), sources)
 
 
 def _evidence(state: State, names: tuple[str, ...]) -> Term:

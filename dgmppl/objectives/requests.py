@@ -144,6 +144,7 @@ def problem(
     expected: str | None = None,
     found: str | None = None,
     fix: str | None = None,
+    notes: tuple[str, ...] = (),
 ) -> SpecError:
     """An error with a single diagnostic."""
-    return SpecError([Diagnostic(code, message, span, expected, found, fix)])
+    return SpecError([Diagnostic(code, message, span, expected, found, fix, notes)])

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dgmppl.ir.analyses import expressions, lags, sources
-from dgmppl.ir.densities import DiffusionChain, Factorized, MarkovChain, Pushforward, TrainedDensity, Unnormalized
+from dgmppl.ir.analyses import expressions, sources
+from dgmppl.ir.chains import first_general, lags
+from dgmppl.ir.densities import (
+    Density,
+    DiffusionChain,
+    Factorized,
+    MarkovChain,
+    Pushforward,
+    TrainedDensity,
+    Unnormalized,
+)
 from dgmppl.ir.diffusions import learns_schedule, variance_cost
-from dgmppl.ir.expressions import Call, Expression, text, walk
+from dgmppl.ir.expressions import Call, Expression, Index, Literal, Name, text, walk
 from dgmppl.ir.option_calls import bind
 from dgmppl.ir.options import SAMPLERS
 from dgmppl.ir.program import Role, Site
@@ -15,6 +24,7 @@ from dgmppl.objectives.bounds import guided_latents, unnormalized
 from dgmppl.objectives.capabilities import Ability, abilities, directions_of
 from dgmppl.objectives.contributions import Share
 from dgmppl.objectives.derivation import Capability
+from dgmppl.objectives.engines import copies
 from dgmppl.objectives.expansion import expansion_of
 from dgmppl.objectives.frozen import run_notes
 from dgmppl.objectives.posteriors import joint_latents
@@ -118,15 +128,30 @@ def _chain(structure: Structure, variable: Variable, chain: MarkovChain) -> str:
     if name not in direct and name in sources(structure.program, direct):
         own.append(f"{name}[<{index}]")
     others = [_step(structure, other, chain) for other in variable.given]
-    condition = ", ".join([*own, *others])
-    first = "".join(f"p({name}[{position}]) " for position, _ in chain.initial)
+    condition = ", ".join(part for part in (*own, *others) if part)
+    first = "".join(f"p({name}[{position}]{_before(structure, variable, part)}) " for position, part in chain.initial)
     return f"{first}∏{_subscript(index)} p({name}[{index}]{' | ' + condition if condition else ''})"
 
 
+def _before(structure: Structure, variable: Variable, start: Density) -> str:
+    """What a first step of its own is conditioned on: steps before it, and those of other chains, by position."""
+    parts = [part for expression in expressions(start) for part in walk(expression)]
+    steps = {
+        f"{part.value.id}[{part.items[0].value}]": part.value.id
+        for part in parts
+        if isinstance(part, Index) and isinstance(part.value, Name) and isinstance(part.items[0], Literal)
+        if part.value.id in {variable.name, *variable.given}
+    }
+    whole = sources(structure.program, frozenset(part.id for part in parts if isinstance(part, Name)))
+    given = [*steps, *(name for name in variable.given if name in whole and name not in steps.values())]
+    return f" | {', '.join(given)}" if given else ""
+
+
 def _step(structure: Structure, other: str, chain: MarkovChain) -> str:
-    """A condition of a chain: with the index where it is read step by step, else whole."""
-    found = lags(structure.program, chain, other, chain.index)
-    return f"{other}[{chain.index}]" if found == (0,) else other
+    """A condition of a chain: by its steps where it is read step by step, else whole; empty where a start reads it."""
+    found = lags(structure.program, chain.transition, other, chain.index)
+    steps = [f"{other}[{chain.index}{f'−{lag}' if lag else ''}]" for lag in found or ()]
+    return ", ".join(steps) if steps or (found is not None and chain.initial) else other
 
 
 def _subscript(index: str) -> str:
@@ -261,8 +286,8 @@ def notes(state: State, status: str) -> Iterator[str]:
     structure = state.structure
     for name, variable in structure.variables.items():
         density = variable.site.density
-        if isinstance(density, MarkovChain) and density.lag > len(density.initial) and name in structure.observed_names:
-            yield f"The first {density.lag} values of {name} are conditioned on: log p is that of the rest given them."
+        if isinstance(density, MarkovChain) and name in structure.observed_names:
+            yield from _conditioned(name, density)
         if isinstance(density, DiffusionChain):
             yield from _chain_of(name, density)
             yield from _guidance(name, structure.program.evaluate.get("sampler"))
@@ -286,8 +311,29 @@ def notes(state: State, status: str) -> Iterator[str]:
             yield f"{column.name} is dequantized: E_u log p({column.name} + u) bounds the discrete log P from below."
     if unnormalized(state):
         yield "Values are up to log Z until log Z is evaluated."
-    if joint_latents(state):
-        yield f"{', '.join(joint_latents(state))}: sampled beside the parameters."
+    for name in joint_latents(state):
+        yield _beside(structure, name)
+
+
+def _conditioned(name: str, chain: MarkovChain) -> Iterator[str]:
+    """Which first values of a series have no density: those that its lags reach back before, and that have no line."""
+    count, start = first_general(chain), len(chain.initial)
+    which = f"first {count} values" if not start else f"values {start} to {count - 1}"
+    if count > start:
+        verb = "are"
+        if count - start == 1:
+            which, verb = ("first value" if not start else f"value {start}"), "is"
+        rest = "that of the rest given them" if verb == "are" else "that of the rest given it"
+        yield f"The {which} of {name} {verb} conditioned on: log p is {rest}."
+
+
+def _beside(structure: Structure, name: str) -> str:
+    """What a latent that stays in the log joint costs."""
+    count, gaps = copies(structure, name), name in structure.partly_observed
+    if count is None:
+        return f"{name}: a copy for each row, sampled beside the parameters: the more rows, the more dimensions."
+    what = "its missing entries" if gaps else f"a copy for each of {structure.program.rows} rows"
+    return f"{name}: {what}, sampled beside the parameters: {count} more dimensions."
 
 
 def _missing(structure: Structure, state: State, name: str) -> str:

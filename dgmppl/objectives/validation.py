@@ -210,7 +210,9 @@ def _uncovered(state: State) -> Iterator[Diagnostic]:
         variable = structure.variables[name]
         if name in structure.partly_observed:
             message = f"no rule covers the missing entries of {name}, which other sites read"
-            fix = f"add `{name}` to `guide`, write `infer: nuts()` with priors on every parameter, or drop the rows"
+            discrete = variable.site.typed.support.discrete
+            sampled = "" if discrete else ", write `infer: nuts()` with priors on every parameter"
+            fix = f"add `{name}` to `guide`{sampled}, or drop the rows"
         else:
             message, fix = f"no rule removes the latent {name}", _advice(state, name)
         yield Diagnostic(

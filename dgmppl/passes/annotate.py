@@ -217,7 +217,7 @@ class Annotator:
         shapes = [item.type.shape if item.type is not None else () for item in items]
         typed = replace(node, value=value, items=items)
         base = value.type or SCALAR
-        shape = self._safely(node, lambda: index_shape(node, base.shape, shapes), ())
+        shape = self._safely(node, lambda: index_shape(typed, base.shape, shapes), ())
         plate = self._plate([base, *(item.type for item in items)], node)
         typed = replace(typed, type=TensorType(shape, base.dtype, REAL, plate))
         support = structured(typed, self.proof) or support_from(self.proof.bounds(typed))
@@ -256,7 +256,7 @@ class Annotator:
                 "lag-too-long",
                 f"{shown(node)} reaches back beyond the start of {name.id!r}",
                 node.span,
-                expected=f"a lag from 1 to {whole.shape[0] - 1}",
+                expected=f"a lag from 1 to {whole.shape[0] - 1}" if whole.shape[0] > 1 else "two steps or more",
                 found=str(behind),
             )
         return replace(node, value=replace(name, type=whole), type=replace(whole, shape=shape))

@@ -50,6 +50,16 @@ def check_sets(bijector: Bijector, base: Support | None, inverse: bool, problems
         if kind.rearranges:
             continue
         ends = (kind.domain, kind.codomain) if step.inverted is inverse else (kind.codomain, kind.domain)
+        if given is not None and given.discrete:
+            problems.add(
+                "unprovable-support",
+                f"the step `{step.kind}` of {bijector.name!r} maps densities, and its base takes separate values",
+                step.span,
+                expected=str(ends[0]),
+                found=str(given),
+                fix="take a continuous base, such as `Normal(0, 1)`",
+            )
+            return
         if given is not None and not _inside(given, ends[0]):
             problems.add(
                 "unprovable-support",
@@ -181,6 +191,16 @@ class _Steps:
                     return None, None
                 self.check_causal(call, kind, scope.networks[name].kind)
                 return None, name
+            case Call(function=made) if made in BIJECTORS:
+                scope.problems.add(
+                    "bad-option",
+                    f"the bijector `{made}` stands where `{kind.name}` takes its network",
+                    first.span,
+                    expected=f"`{kind.name}({'made' if kind.name == 'autoregressive' else 'mlp'}([64, 64]), {made}())`",
+                    found=shown(call),
+                    fix="put the network first",
+                )
+                return None, None
             case Call(function=made):
                 network = resolve_network(f"{path}.conditioner", first, scope)
                 if made in NETWORKS:

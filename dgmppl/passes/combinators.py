@@ -17,7 +17,7 @@ from dgmppl.ir.densities import (
 from dgmppl.ir.distributions import DISTRIBUTIONS
 from dgmppl.ir.expressions import Call, Expression, Literal, Name, Sequence
 from dgmppl.ir.types import KINDS, Support
-from dgmppl.passes.elementary import default_of, from_heads, resolve_elementary
+from dgmppl.passes.elementary import check_complete, default_of, from_heads, resolve_elementary
 from dgmppl.passes.learned import as_number
 from dgmppl.passes.problems import shown
 from dgmppl.passes.scope import Context, Scope
@@ -186,6 +186,7 @@ def _one_family(call: Call, name: str, scope: Scope, context: Context) -> Densit
         if (value := values.get(parameter.name, default_of(parameter, call.span))) is not None
         and not any(parameter.name in group and set(group) & set(values) - {parameter.name} for group in family.choices)
     )
+    check_complete(call, family, inner, scope)
     base = Elementary(name, inner, span=call.span)
     weights = Elementary("Categorical", (mixing,), span=call.span)
     return MixtureOf((base,), weights, _flag(call, "joint", scope), _count(call, scope), span=call.span)

@@ -7,14 +7,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dgmppl.ir.expressions import Call, Expression, Literal, Operation
+from dgmppl.ir.expressions import Call, Expression, Index, Literal, Operation
 from dgmppl.ir.expressions import Sequence as ListExpression
 from dgmppl.ir.types import Support
 from dgmppl.passes.bounds import bounds_of
+from dgmppl.passes.learned import as_number
 
 _NUMPY: dict[str, Callable[..., NDArray[np.float64]]] = {
     "exp": np.exp, "log": np.log, "log1p": np.log1p, "expm1": np.expm1, "sqrt": np.sqrt, "square": np.square,
-    "abs": np.abs,
+    "abs": np.abs, "tanh": np.tanh, "maximum": np.maximum, "minimum": np.minimum, "max": np.max, "min": np.min,
+    "sigmoid": lambda x: 0.5 * (1.0 + np.tanh(0.5 * x)), "softplus": lambda x: np.logaddexp(0.0, x),
     "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide, "**": np.power, "@": np.matmul, "neg": np.negative,
     "diag": np.diag, "transpose": np.transpose, "sum": np.sum, "mean": np.mean, "cumsum": np.cumsum,
 }  # fmt: skip
@@ -28,6 +30,9 @@ def constant(node: Expression) -> NDArray[np.float64] | None:
             return np.asarray(value, dtype=np.float64)
         case ListExpression(items=items):
             return _applied(lambda *rows: np.stack(rows), items)
+        case Index(value=value, items=items):
+            places = tuple(int(number) for item in items if (number := as_number(item)) is not None)
+            return _applied(lambda array: array[places], (value,)) if len(places) == len(items) else None
         case Operation(operator=name, operands=parts) | Call(function=name, arguments=parts, keywords=()) if (
             name in _NUMPY
         ):
@@ -50,7 +55,7 @@ def _applied(function: Callable[..., NDArray[np.float64]], parts: Sequence[Expre
     with np.errstate(all="ignore"):
         try:
             return np.asarray(function(*known), dtype=np.float64)
-        except ValueError:
+        except (ValueError, TypeError, IndexError):
             return None
 
 

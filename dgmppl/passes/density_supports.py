@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 
 from dgmppl.ir.bijectors import BIJECTORS
 from dgmppl.ir.densities import (
@@ -25,6 +26,7 @@ from dgmppl.ir.distributions import DISTRIBUTIONS
 from dgmppl.ir.expressions import Expression
 from dgmppl.ir.program import Program, Site
 from dgmppl.ir.types import POSITIVE, REAL, Shape, Support, TensorType, integer
+from dgmppl.passes.bounds import bounds_of
 from dgmppl.passes.learned import as_number
 from dgmppl.passes.solve import Solution
 from dgmppl.passes.supports import column_support
@@ -102,14 +104,20 @@ def _elementary(density: Elementary, shape: Shape, classes: int | None) -> Suppo
 def _restricted(base: Support, kind: str, low: Expression | None, high: Expression | None) -> Support:
     if kind == "ordered":
         return Support("positive_ordered" if base.within(POSITIVE) else "ordered")
-    bounds = [None if bound is None else as_number(bound) for bound in (low, high)]
     if base.discrete:
         return base
-    if low is None and base.kind == "positive":
-        bounds[0] = 0.0
-    if kind == "truncated" and bounds == [0.0, None] and high is None:
+    edges = bounds_of(base)
+    bounds = _end(low, edges.low, max), _end(high, edges.high, min)
+    if kind == "truncated" and bounds == (0.0, None) and high is None:
         return POSITIVE
     return Support("interval", low=bounds[0], high=bounds[1])
+
+
+def _end(bound: Expression | None, edge: float, inner: Callable[[float, float], float]) -> float | None:
+    """An end of a support, given the end of what is cut off there; None where it is open or no number."""
+    found = edge if bound is None else as_number(bound)
+    end = None if found is None else inner(found, edge)
+    return None if end is None or math.isinf(end) else float(end)
 
 
 def _image(density: Pushforward, program: Program, types: Mapping[str, TensorType]) -> Support:

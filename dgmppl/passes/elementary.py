@@ -24,7 +24,7 @@ def resolve_elementary(call: Call, scope: Scope, context: Context) -> Elementary
         for parameter in family.parameters
         if (value := values.get(parameter.name, default_of(parameter, call.span))) is not None
     )
-    _check_complete(call, family, parameters, scope)
+    check_complete(call, family, parameters, scope)
     return Elementary(call.function, parameters, span=call.span)
 
 
@@ -102,9 +102,10 @@ def _check_choices(call: Call, family: Distribution, values: dict[str, Expressio
         )
 
 
-def _check_complete(
+def check_complete(
     call: Call, family: Distribution, parameters: tuple[tuple[str, Expression], ...], scope: Scope
 ) -> None:
+    """Record the parameters of a distribution that are neither given nor have a default."""
     present = {name for name, _ in parameters} | {name for group in family.choices for name in group}
     missing = [parameter.name for parameter in family.parameters if parameter.name not in present]
     if missing:

@@ -14,7 +14,6 @@ from dgmppl.ir.densities import (
     DiffusionChain,
     Implicit,
     MarkovChain,
-    MixtureOf,
     Pushforward,
     TrainedDensity,
     Unnormalized,
@@ -27,12 +26,13 @@ from dgmppl.passes.bijections import check_sets
 from dgmppl.passes.density_supports import density_support
 from dgmppl.passes.observed import check_observed
 from dgmppl.passes.problems import Problems
+from dgmppl.passes.restrictions import check_restrictions
 from dgmppl.passes.shapes import show
 from dgmppl.passes.signatures import Signatures
-from dgmppl.passes.slots import Slot, visit_slots
+from dgmppl.passes.slots import Slot, counted, visit_slots
 from dgmppl.passes.solve import Solution, solve
 from dgmppl.passes.supports import column_support
-from dgmppl.passes.tolerances import check_tolerances
+from dgmppl.passes.tolerances import check_times, check_tolerances
 
 
 def infer(program: Program) -> Program:
@@ -73,6 +73,8 @@ class _Inference:
         declared = self.program.networks.items()
         networks = {name: self.signatures.network(network, self.problems) for name, network in declared}
         check_tolerances(self.program, self.problems)
+        check_times(self.program, self.problems)
+        check_restrictions(self.program, (*sites, *guide), self.problems)
         self.problems.raise_if_any()
         return replace(
             self.program,
@@ -190,6 +192,17 @@ class _Inference:
                 fix=f"write `{site.name}`, or mark the column `whole: true`",
             )
 
+        last = max((position for position, _ in density.initial), default=0)
+        if shape and last >= shape[0]:
+            self.problems.add(
+                "lag-too-long",
+                f"`{site.name}[{last}]` lies beyond the end of {site.name!r}",
+                site.span,
+                expected=f"positions from 0 to {shape[0] - 1}",
+                found=str(last),
+                fix=f"drop the line of `{site.name}[{last}]`",
+            )
+
     def _assume(self, site: Site, density: MarkovChain, types: dict[str, TensorType]) -> None:
         """Induction over a computed chain: what its start satisfies is assumed at t-1, and must follow at t."""
         shape = self.solution.shapes.get(site.name, ())
@@ -249,10 +262,7 @@ class _Inference:
                 check_sets(self.bijectors[name], support, density.inverse, self.problems)
             case DiffusionChain(denoiser=name):
                 self.signatures.field(name, found, context, density.span, self.problems)
-            case MixtureOf(count=0):
-                weights = density.weights.parameters[0][1].type
-                return replace(density, count=weights.shape[-1] if weights is not None and weights.shape else 1)
-        return density
+        return counted(density)
 
     def _equal_shapes(self, density: Pushforward, base: str, found: TensorType, site: Site) -> None:
         shape = self.solution.shapes.get(base, found.shape)

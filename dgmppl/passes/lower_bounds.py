@@ -125,9 +125,12 @@ class LowerBounds:
 
     def element(self, density: MarkovChain, hint: Shape | None) -> Shape | None:
         """The shape of one step: of the lines that say it, starts first."""
-        shapes = [shape for _, part in density.initial if (shape := self.shape(part, hint)) is not None]
+        starts = [part for _, part in density.initial]
+        # `shape=` counts elements: beside lines of elements, a line of vectors does not repeat its event.
+        mixed = len({_rank(part) for part in (*starts, density.transition)}) > 1
+        shapes = [shape for part in starts if (shape := self.shape(part, _own(part, hint, mixed))) is not None]
         outer, self.solution.upward.index = self.solution.upward.index, density.index
-        general = self.shape(density.transition, hint)
+        general = self.shape(density.transition, _own(density.transition, hint, mixed))
         self.solution.upward.index = outer
         known = [*shapes, *([] if general is None else [general])]
         try:
@@ -166,6 +169,15 @@ class LowerBounds:
                     if DISTRIBUTIONS[family].parameter(name).rank == 1 and (shape := self._parameter(value)):
                         return shape[-1]
         return None
+
+
+def _rank(density: Density) -> int:
+    """The axes of one value of a distribution."""
+    return DISTRIBUTIONS[density.family].event_rank if isinstance(density, Elementary) else 0
+
+
+def _own(density: Density, hint: Shape | None, mixed: bool) -> Shape | None:
+    return None if mixed and _rank(density) else hint
 
 
 def _matrix(density: Elementary, hint: Shape | None) -> Shape | None:

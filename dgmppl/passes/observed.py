@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dgmppl.ir.data import Column, Extreme
+from dgmppl.ir.densities import Restricted
+from dgmppl.ir.ends import ends
 from dgmppl.ir.program import Site
 from dgmppl.ir.transforms import Flatten, Unit
 from dgmppl.ir.types import BINARY, Dtype, Support
@@ -20,7 +22,7 @@ def check_observed(site: Site, column: Column, problems: Problems) -> None:
         return
     found = str(column.support) if column.support is not None and column.lowest is None else None
     if column.lowest is not None:
-        found = _outside(column, wanted)
+        found = _outside(column, wanted, closed=_reaches_its_low_end(site))
     if found is None:
         return
     problems.add(
@@ -52,11 +54,17 @@ def _same(found: Support, wanted: Support) -> bool:
     return found.within(wanted) or (found.states == 2 and wanted == BINARY)
 
 
-def _outside(column: Column, wanted: Support) -> str | None:
+def _reaches_its_low_end(site: Site) -> bool:
+    """Whether a density names its lower end, where it is finite, or has an atom."""
+    density = site.density
+    return ends(density)[0] is not None or (isinstance(density, Restricted) and density.low is not None)
+
+
+def _outside(column: Column, wanted: Support, *, closed: bool) -> str | None:
     """The first thing about the values that the support does not allow, and its row."""
     limits = bounds_of(wanted)
     low, high = column.lowest, column.highest
-    if low is not None and (low.value < limits.low or (limits.above and low.value == limits.low)):
+    if low is not None and (low.value < limits.low or (limits.above and not closed and low.value == limits.low)):
         return _value(low)
     if high is not None and high.value > limits.high:
         return _value(high)

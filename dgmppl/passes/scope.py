@@ -89,6 +89,7 @@ class Context:
         section: `parameters`, `model`, `guide` or `critics`.
         own: the names that the declaration defines.
         index: the free index of the key (`t`, `i`), or None.
+        position: of a chain's start of its own, `z[1]: ...`, which may read the starts before it; else None.
         kind: what the key's index means.
         level: the level's column of a level-indexed parameter.
         potential: self references are allowed (energies).
@@ -99,6 +100,7 @@ class Context:
     section: str
     own: tuple[str, ...] = ()
     index: str | None = None
+    position: int | None = None
     kind: IndexKind = IndexKind.NONE
     level: str | None = None
     potential: bool = False

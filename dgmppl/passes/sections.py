@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import islice
 
 from dgmppl.ir.densities import Density, Deterministic, Implicit, Learned, MarkovChain
+from dgmppl.ir.distributions import DISTRIBUTIONS
 from dgmppl.ir.expressions import Call, Expression, Literal, Name, Operation, free_names, walk
 from dgmppl.ir.functions import FUNCTIONS
 from dgmppl.ir.program import IndexKind, Role, Site
@@ -201,7 +202,7 @@ def _chain(general: Declaration, starts: list[Declaration], scope: Scope, contex
     for part in starts:
         position = part.key.index.value if isinstance(part.key.index, Literal) else None
         assert isinstance(position, int)
-        initial.append((position, resolve_density(part.value, scope, start_context)))
+        initial.append((position, resolve_density(part.value, scope, replace(start_context, position=position))))
     transition = resolve_density(general.value, scope, context)
     largest, furthest = lags(transition, context.index or "t", key.names)
     _check_starts(general, {position for position, _ in initial}, furthest, scope, context)
@@ -225,8 +226,14 @@ def _check_starts(general: Declaration, given: set[int], furthest: int, scope: S
             general.key.span,
             expected=", ".join(f"`{name}[{position}]: ...`" for position in missing),
             found=shown(general.value),
-            fix=f"add `{name}[{missing[0]}]: Normal(0, 1)`, with the distribution that is meant",
+            fix=f"add `{name}[{missing[0]}]: {_like(general.value)}`, with the distribution that is meant",
         )
+
+
+def _like(value: Expression) -> str:
+    """A start of the family of a general step, as a fix shows it."""
+    family = value.function if isinstance(value, Call) else "Normal"
+    return f"{family}(...)" if family in DISTRIBUTIONS and family != "Normal" else "Normal(0, 1)"
 
 
 # ---- implicit sites ----------------------------------------------------------------------------------------------

@@ -208,6 +208,12 @@ def _gram(call: Call, shapes: Sequence[Shape]) -> Shape:
         raise ShapeError(
             f"the kernel `{call.function}` needs the inputs of all points, [N] or [N, D]; write `whole: true`"
         )
+    if len(shapes[0]) > 2 or shapes[1] not in {(), shapes[0][1:]}:
+        inputs, scale = map(show, shapes)
+        raise ShapeError(
+            f"the kernel `{call.function}` takes inputs [N] or [N, D] and one length scale, or one for each of D;"
+            f" it finds {inputs} and {scale}"
+        )
     return (shapes[0][0], shapes[0][0])
 
 
@@ -223,6 +229,10 @@ def index_shape(node: Index, value: Shape, items: Sequence[Shape]) -> Shape:
     """The shape of `value[items]`: a number drops an axis, a slice keeps it, an integer value gathers along it."""
     if len(node.items) > len(value):
         raise ShapeError(f"{len(node.items)} indices into {show(value)}")
+    for item, size in zip(node.items, value, strict=False):
+        states = None if item.type is None else item.type.support.states
+        if states is not None and states > size and as_number(item) is None:
+            raise ShapeError(f"an index of {states} values into an axis of {size}")
     result: list[int] = []
     for item, size, gathered in zip(node.items, value, items, strict=False):
         number = as_number(item)

@@ -148,12 +148,13 @@ class Signatures:
         self, step: Step, event: TensorType, context: tuple[TensorType, ...], bijector: Bijector, problems: Problems
     ) -> Step:
         if step.kind == "ode":
+            heads: tuple[Head, ...] = (Head("out", event.shape, REAL),)
             if step.network is not None:
+                _check_width(step, self.networks[step.network], heads, problems)
                 self.field(step.network, event, context, step.span, problems)
                 return step
             assert step.conditioner is not None
             inputs = (event, *context, time_input(step.conditioner))
-            heads: tuple[Head, ...] = (Head("out", event.shape, REAL),)
             _check_width(step, step.conditioner, heads, problems)
             return replace(step, conditioner=replace(step.conditioner, inputs=inputs, heads=heads))
         if step.element is None:

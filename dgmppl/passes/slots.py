@@ -169,6 +169,20 @@ def _mixing_frame(density: MixtureOf, frame: Frame) -> Frame:
     return Frame(mixture_batch(density, frame.shape), classes, frame.index)
 
 
+def counted(density: Density) -> Density:
+    """The density with the number of components of every mixture in it, which its weights' own shape may decide."""
+    match density:
+        case MixtureOf(count=0):
+            weights = density.weights.parameters[0][1].type
+            return replace(density, count=weights.shape[-1] if weights is not None and weights.shape else 1)
+        case MarkovChain(initial=initial, transition=transition):
+            starts = tuple((position, counted(part)) for position, part in initial)
+            return replace(density, initial=starts, transition=counted(transition))
+        case Factorized(conditional=conditional):
+            return replace(density, conditional=counted(conditional))
+    return density
+
+
 def mixture_batch(density: MixtureOf, shape: Shape) -> Shape:
     """The axes over which components are chosen independently."""
     if density.joint:

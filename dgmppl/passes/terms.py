@@ -85,6 +85,11 @@ def _self_reference(name: Name, scope: Scope, context: Context) -> None:
         IndexKind.ELEMENT: f"write `{identifier}[:{context.index}]`: the elements before this one",
         IndexKind.TIME: f"write `{identifier}[{context.index}-1]`: the value before this one",
     }.get(context.kind, "leave it out; only `x[:i]`, lags and energies may name their own site")
+    causal = any(NETWORKS[network.kind].causal for network in scope.networks.values())
+    if causal and context.section == "model" and context.kind is IndexKind.TIME:
+        fix = f"write `{identifier}[:{context.index}]`, the elements before this one, in a causal network"
+    if context.position:
+        fix = f"write `{identifier}[{context.position - 1}]`: a value before this one"
     scope.problems.add("self-reference", f"{identifier!r} is defined by itself", name.span, fix=fix)
 
 
@@ -154,6 +159,9 @@ def _index(index: Index, scope: Scope, context: Context) -> Expression:
             step = lag(item, context.index)
             if step is not None:
                 return _lagged(index, name, step, scope, context)
+        case Index(value=Name(id=name), items=(Literal(value=int(earlier)),)) if name in context.own:
+            if context.position is not None and 0 <= earlier < context.position:
+                return index
         case Index(value=Name(id=name), items=(Slice(start=None, stop=Name(id=stop), step=None),)):
             if context.kind is IndexKind.ELEMENT and stop == context.index:
                 scope.problems.add(
@@ -334,7 +342,7 @@ def _function_call(call: Call, function: Function, scope: Scope, context: Contex
         for position, part in enumerate(call.arguments)
     )
     keywords = tuple((key, _argument(value, function, key, scope, context)) for key, value in call.keywords)
-    if function.rule == "elementwise":
+    if function.rule in {"elementwise", "kernel"}:
         # Operands, by whatever name they come: the passes below know them by their places.
         named = dict(keywords)
         arguments, keywords = (*arguments, *(named[name] for name in names[len(arguments) :] if name in named)), ()

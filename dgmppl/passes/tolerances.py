@@ -1,11 +1,15 @@
-"""Tolerances of differential equations against the rounding of the numbers that they are solved in."""
+"""Differential equations: tolerances against the rounding of the numbers that they are solved in, times in order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from dgmppl.ir.expressions import Call, walk
+import numpy as np
+
+from dgmppl.ir.expressions import Call, Expression, walk
+from dgmppl.ir.functions import FUNCTIONS
 from dgmppl.ir.program import Program
+from dgmppl.passes.constants import constant
 from dgmppl.passes.learned import as_number
 from dgmppl.passes.problems import Problems
 from dgmppl.passes.rhs import expressions
@@ -46,9 +50,33 @@ def _of_bijectors(program: Program) -> Iterator[tuple[float, Span | None]]:
 
 
 def _of_calls(program: Program) -> Iterator[tuple[float, Span | None]]:
+    for call, given in _solutions(program):
+        number = as_number(given["rtol"]) if "rtol" in given else None
+        if number is not None:
+            yield number, call.span
+
+
+def _solutions(program: Program) -> Iterator[tuple[Call, Mapping[str, Expression]]]:
+    """The calls of `ode_solve`, each with its arguments by name."""
     densities = (site.density for site in (*program.sites, *program.guide) if site.density is not None)
     for node in (part for density in densities for whole in expressions(density) for part in walk(whole)):
-        rtol = dict(node.keywords).get("rtol") if isinstance(node, Call) else None
-        number = None if rtol is None else as_number(rtol)
-        if number is not None:
-            yield number, node.span
+        if isinstance(node, Call) and node.function == "ode_solve":
+            names = FUNCTIONS[node.function].parameters
+            yield node, dict(zip(names, node.arguments, strict=False)) | dict(node.keywords)
+
+
+def check_times(program: Program, problems: Problems) -> None:
+    """Report times that neither rise nor fall, where they are written out: a path runs through them in their order.
+
+    Args:
+        program: the program.
+        problems: where the reports go.
+    """
+    for _, given in _solutions(program):
+        times = constant(given["times"]) if "times" in given else None
+        steps = np.zeros(0) if times is None or times.ndim != 1 else np.diff(times)
+        if (steps > 0).any() and (steps < 0).any():
+            problems.add(
+                "times-out-of-order", "an equation is solved through its times in their order, and they turn back",
+                given["times"].span, expected="times that rise, or fall", fix="sort them, and pick what is wanted",
+            )  # fmt: skip

@@ -72,9 +72,11 @@ def data(source: str | Sequence[Any] | None = None, **options: Any) -> dict[str,
 
 
 class Spec:
-    """A spec built in Python; `text` is the same spec as YAML.
+    """A spec built in Python. Each argument is a section; mappings keep their order.
 
-    Each argument is a section; mappings keep their order. Values are terms, expression strings or numbers.
+    Attributes:
+        sections: the sections that are given, by name.
+        text: the same spec as YAML, which is what is read.
     """
 
     def __init__(
@@ -95,6 +97,29 @@ class Spec:
         infer: Term | str | None = None,
         evaluate: Mapping[str, Any] | None = None,
     ) -> None:
+        """Writes the sections down; what is wrong with them is said when the spec is compiled.
+
+        Args:
+            name: of the model.
+            description: what it is.
+            extends: the path of a spec to start from.
+            data: column -> a data set's name, rows, or `data(...)`.
+            parameters: what all data share: a prior, `learned(...)`, or an expression.
+            networks: name -> a kind of network.
+            bijectors: name -> a step, or a list of steps.
+            model: the story of one datum, in order: name, or a key such as `x[i]`, -> its right-hand side.
+            guide: q of latents in the same form, or the name of a family; left out, it is built from the structure.
+            critics: site, or tuple of sites -> the critic that compares it.
+            objective: what is minimized; left out, it is derived.
+            train: how, by key.
+            infer: the engine of a posterior.
+            evaluate: how the fitted model is evaluated, by key.
+
+        Right-hand sides are terms, expression strings or numbers.
+
+        Raises:
+            SpecError: a value that no spec can hold.
+        """
         given = {
             "name": name, "description": description, "extends": extends, "data": data, "parameters": parameters,
             "networks": networks, "bijectors": bijectors, "model": model, "guide": guide, "critics": critics,

@@ -1,8 +1,8 @@
-"""What the modules on estimators share."""
+"""What modules on estimators, and on programs of the libraries, share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import pytest
@@ -23,3 +23,17 @@ def program() -> Callable[[str, str], tuple[Compilation, Values, Values]]:
         return compiled, start(compiled, 1), {column: array[:BATCH] for column, array in columns.items()}
 
     return find
+
+
+@pytest.fixture
+def exact_libraries() -> Iterator[None]:
+    """Float64 and checked arguments on both sides, a seeded and empty Pyro, whose settings stay as they are."""
+    import jax
+    import numpyro
+    import pyro
+
+    pyro.clear_param_store()
+    pyro.set_rng_seed(0)
+    with jax.enable_x64(True), pyro.validation_enabled(True), numpyro.validation_enabled(True):
+        yield
+    assert not pyro.settings.get("module_local_params")

@@ -16,6 +16,8 @@ from dgmppl.ir.settings import Train
 from tests.games import SMALL, linear, losses, noise_of, rows_of
 from tests.support import BACKENDS, SPECS, start
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 # ---- penalties ------------------------------------------------------------------------------------------------------
 
 

@@ -30,6 +30,8 @@ from tests.energies import (
 )
 from tests.support import BACKENDS, both, library_log_density, noise_for, start
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SPECS: dict[str, dict[str, Any]] = {
     "denoising": real(),
     "denoising at a falling noise": real("denoising_score_matching(sigma=linear(1, 0.1, steps=9))"),

@@ -12,6 +12,8 @@ from dgmppl.errors import RunError
 from dgmppl.results.partition import log_normalizer
 from tests.support import BACKENDS
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 TEXT = """dgmppl: 1
 name: wild
 data:

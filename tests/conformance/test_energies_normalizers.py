@@ -22,6 +22,8 @@ from tests.energies import (
 )
 from tests.support import BACKENDS, start
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 TILT = np.array([[2.0, 0.3], [0.3, 1.0]])
 
 

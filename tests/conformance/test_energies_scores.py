@@ -17,6 +17,8 @@ from tests.energies import (
 )
 from tests.support import BACKENDS, both
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SMOOTHING = 0.4
 
 
@@ -93,7 +95,7 @@ def explicit(covariance: np.ndarray) -> Executable:
 
 
 def test_denoising_has_the_gradient_of_explicit_score_matching_on_the_smoothed_data() -> None:
-    """Vincent 2011, eq. 11: equal in expectation; here the design's second moments are the smoothed Gaussian's own."""
+    """Vincent 2011: equal in expectation; here the design's second moments are the smoothed Gaussian's own."""
     x, eps = design(25)
     precision = np.array([[1.3, 0.2], [0.4, 0.7]])
     smoothed = second_moment(x) + SMOOTHING**2 * np.eye(2)

@@ -23,6 +23,8 @@ from dgmppl_numpyro import transport as jax_transport
 from dgmppl_pyro import transport as torch_transport
 from tests.support import BACKENDS, Values, both, noise_for, start
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 Array = NDArray[Any]
 Spec = dict[str, Any]
 backends = pytest.mark.parametrize("backend", BACKENDS)

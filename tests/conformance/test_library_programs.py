@@ -1,4 +1,4 @@
-"""The emitted `model` and `guide` as programs of their library: its engines, autoguides, handlers and inspection."""
+"""The emitted `model` and `guide` as programs of their library: its engines, autoguides and predictions."""
 
 from __future__ import annotations
 
@@ -10,105 +10,19 @@ import numpy as np
 import numpyro
 import numpyro.infer
 import numpyro.infer.autoguide
-import numpyro.infer.inspect
 import optax
 import pyro
 import pyro.infer
 import pyro.infer.autoguide
-import pyro.infer.inspect
 import pyro.optim
 import pytest
 import torch
-from numpyro import handlers
-from pyro import poutine
 
-from dgmppl.compiler import compile_spec
-from dgmppl.data import load
-from tests.conformance.libraries import nothing, tensors
-from tests.support import BACKENDS, SPECS, start
+from tests.conformance.libraries import nothing
+from tests.conformance.library_runs import ROWS, WIDTH, Run, bits, canonical_run
+from tests.support import BACKENDS
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-ROWS, WIDTH = 12, 5
-
-
-def _bits(width: int = WIDTH) -> dict[str, Any]:
-    """A small amortized model of binary data, which are integers."""
-    generator = np.random.default_rng(3)
-    return {
-        "dgmppl": 1,
-        "name": "bits",
-        "data": {"dots": {"values": generator.integers(0, 2, (ROWS, width)).tolist(), "support": "binary"}},
-        "networks": {"up": "mlp([6], activation=tanh)", "down": "mlp([6], activation=tanh)"},
-        "model": {"code": "Normal(0, 1, shape=2)", "dots": "Bernoulli(logits=up(code))"},
-        "guide": {"code": "Normal(**down(dots))"},
-    }
-
-
-COUNTS = {
-    "dgmppl": 1,
-    "name": "counts",
-    "data": {"calls": {"values": [[0, 3], [7, 1], [12, 30]], "support": "count"}},
-    "networks": {"up": "mlp([4], activation=tanh)"},
-    "model": {"code": "Normal(0, 1, shape=2)", "calls": "Poisson(up(code))"},
-}
-
-
-class Run:
-    """A spec compiled for a backend, with its programs at some parameters and its data.
-
-    Attributes:
-        values: parameters, float64.
-        batch: the columns as the spec declares them, integers as integers.
-        model, guide: the emitted programs.
-        data: the columns as arrays of the library.
-    """
-
-    def __init__(self, spec: Any, backend: str, *, drop: tuple[str, ...] = ()) -> None:
-        self.compiled = compile_spec(spec, backend=backend)
-        self.values = start(self.compiled, 1)
-        columns = load(self.compiled.spec.data, seed=0).train.arrays
-        self.batch = {name: np.asarray(column) for name, column in columns.items() if name not in drop}
-        self.model = self.compiled.executable.library_model(self.values)
-        self.guide = self.compiled.executable.library_guide(self.values)
-        jaxed = backend == "numpyro"
-        self.data: dict[str, Any] = {n: jnp.asarray(c) for n, c in self.batch.items()} if jaxed else tensors(self.batch)
-
-
-def _canonical(name: str, backend: str, *, drop: tuple[str, ...] = ()) -> Run:
-    return Run(SPECS / f"{name}.yaml", backend, drop=drop)
-
-
-@pytest.fixture(autouse=True)
-def _exact_and_clean():
-    """Float64 on both sides, a seeded and empty Pyro."""
-    pyro.clear_param_store()
-    pyro.set_rng_seed(0)
-    with jax.enable_x64(True), pyro.validation_enabled(True), numpyro.validation_enabled(True):
-        yield
-    assert not pyro.settings.get("module_local_params")
-
-
-def _sites(backend: str, program: Any, data: dict[str, Any]) -> dict[str, Any]:
-    """The sample sites of a run: name -> (value, summed log density after scales and masks)."""
-    if backend == "pyro":
-        trace = poutine.trace(program).get_trace(**data)
-        trace.compute_log_prob()
-        kept = {name: node for name, node in trace.nodes.items() if node["type"] == "sample"}
-        return {
-            name: (node["value"], float(node["log_prob_sum"].detach()))
-            for name, node in kept.items()
-            if type(node["fn"]).__name__ != "_Subsample"
-        }
-    with handlers.seed(rng_seed=0):
-        found = handlers.trace(program).get_trace(**data)
-    result = {}
-    for name, node in found.items():
-        if node["type"] == "sample":
-            density = node["fn"].log_prob(node["value"])
-            scaled = density if node["scale"] is None else density * node["scale"]
-            result[name] = node["value"], float(jnp.sum(scaled))
-    return result
+pytestmark = pytest.mark.usefixtures("quick_compilation", "exact_libraries")
 
 
 # ---- stochastic variational inference -------------------------------------------------------------------------------
@@ -116,7 +30,7 @@ def _sites(backend: str, program: Any, data: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["Trace_ELBO", "TraceMeanField_ELBO", "TraceGraph_ELBO"])
 def test_pyro_svi_trains_the_emitted_guide_and_leaves_the_store_empty(kind) -> None:
-    run = Run(_bits(), "pyro")
+    run = Run(bits(), "pyro")
     program = run.compiled.executable.namespace.Program()
     svi = pyro.infer.SVI(program.model, program.guide, pyro.optim.Adam({"lr": 1e-2}), getattr(pyro.infer, kind)())
     losses = [svi.step(**run.data) for _ in range(150)]
@@ -127,7 +41,7 @@ def test_pyro_svi_trains_the_emitted_guide_and_leaves_the_store_empty(kind) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Trace_ELBO", "TraceMeanField_ELBO", "RenyiELBO"])
 def test_numpyro_svi_trains_the_emitted_guide(kind) -> None:
-    run = Run(_bits(), "numpyro")
+    run = Run(bits(), "numpyro")
     svi = numpyro.infer.SVI(run.model, run.guide, optax.adam(1e-2), getattr(numpyro.infer, kind)())
     result = svi.run(jax.random.key(0), 200, progress_bar=False, **run.data)
     assert result.losses[-40:].mean() < result.losses[:40].mean()
@@ -136,7 +50,7 @@ def test_numpyro_svi_trains_the_emitted_guide(kind) -> None:
 
 @pytest.mark.parametrize("kind", ["AutoNormal", "AutoDelta", "AutoLowRankMultivariateNormal"])
 def test_pyro_autoguides_fit_the_model(kind) -> None:
-    run = _canonical("eight_schools", "pyro")
+    run = canonical_run("eight_schools", "pyro")
     guide = getattr(pyro.infer.autoguide, kind)(run.model)
     svi = pyro.infer.SVI(run.model, guide, pyro.optim.Adam({"lr": 3e-2}), pyro.infer.Trace_ELBO())
     losses = [svi.step(**run.data) for _ in range(200)]
@@ -150,7 +64,7 @@ def test_pyro_autoguides_fit_the_model(kind) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["AutoNormal", "AutoDelta", "AutoLowRankMultivariateNormal"])
 def test_numpyro_autoguides_fit_the_model(kind) -> None:
-    run = _canonical("eight_schools", "numpyro")
+    run = canonical_run("eight_schools", "numpyro")
     guide = getattr(numpyro.infer.autoguide, kind)(run.model)
     svi = numpyro.infer.SVI(run.model, guide, optax.adam(3e-2), numpyro.infer.Trace_ELBO())
     result = svi.run(jax.random.key(0), 300, progress_bar=False, **run.data)
@@ -164,7 +78,7 @@ def test_numpyro_autoguides_fit_the_model(kind) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_autoguide_over_a_networks_weights(backend) -> None:
     """The sites `net.layers.0.weight`, ... are latents like any other."""
-    run = _canonical("bnn", backend)
+    run = canonical_run("bnn", backend)
     if backend == "pyro":
         guide = pyro.infer.autoguide.AutoNormal(run.model)
         svi = pyro.infer.SVI(run.model, guide, pyro.optim.Adam({"lr": 1e-2}), pyro.infer.Trace_ELBO())
@@ -180,7 +94,7 @@ def test_autoguide_over_a_networks_weights(backend) -> None:
 
 
 def test_pyro_trains_learned_parameters_inside_their_constraints() -> None:
-    run = _canonical("gmm", "pyro")
+    run = canonical_run("gmm", "pyro")
     program = run.compiled.executable.namespace.Program()
     elbo = pyro.infer.TraceEnum_ELBO(max_plate_nesting=1)
     data = {"x": run.data["x"].float()}
@@ -197,7 +111,7 @@ def test_pyro_trains_learned_parameters_inside_their_constraints() -> None:
 
 @pytest.mark.slow
 def test_pyro_nuts_samples_the_model() -> None:
-    run = _canonical("eight_schools", "pyro")
+    run = canonical_run("eight_schools", "pyro")
     kernel = pyro.infer.NUTS(run.model, max_tree_depth=5)
     chain = pyro.infer.MCMC(kernel, num_samples=30, warmup_steps=60, disable_progbar=True)
     chain.run(**run.data)
@@ -212,7 +126,7 @@ def test_pyro_nuts_samples_the_model() -> None:
 
 @pytest.mark.slow
 def test_numpyro_nuts_samples_the_model() -> None:
-    run = _canonical("eight_schools", "numpyro")
+    run = canonical_run("eight_schools", "numpyro")
     chain = numpyro.infer.MCMC(numpyro.infer.NUTS(run.model), num_warmup=100, num_samples=50, progress_bar=False)
     chain.run(jax.random.key(0), **run.data)
     drawn = chain.get_samples()
@@ -226,7 +140,7 @@ def test_numpyro_nuts_samples_the_model() -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_predictive_draws_from_the_prior_and_from_the_guide(backend) -> None:
-    run = Run(_bits(), backend)
+    run = Run(bits(), backend)
     if backend == "pyro":
         prior = pyro.infer.Predictive(run.model, num_samples=4)(size=7)
         encoded = pyro.infer.Predictive(run.guide, num_samples=4)(**run.data)
@@ -240,126 +154,6 @@ def test_predictive_draws_from_the_prior_and_from_the_guide(backend) -> None:
     assert set(np.unique(np.asarray(prior["dots"]))) <= {0.0, 1.0}
     assert encoded["code"].shape == (4, ROWS, 2)
     assert decoded["dots"].shape == (4, ROWS, WIDTH)
-
-
-# ---- handlers -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_condition_do_mask_and_scale(backend) -> None:
-    run = Run(_bits(), backend)
-    pyroic = backend == "pyro"
-    zeros = torch.zeros(ROWS, 2, dtype=torch.float64) if pyroic else jnp.zeros((ROWS, 2))
-    condition, do = (poutine.condition, poutine.do) if pyroic else (handlers.condition, handlers.do)
-    held = _sites(backend, condition(run.model, data={"code": zeros}), run.data)
-    assert float(held["code"][1]) == pytest.approx(-ROWS * np.log(2 * np.pi), rel=1e-12)
-    latents = {"code": np.zeros((1, ROWS, 2))}
-    logits = run.compiled.executable.call("decode", run.values, {"code": latents["code"][0]})["dots.logits"]
-    bits = run.batch["dots"]
-    expected = (bits * logits - np.logaddexp(0, logits)).sum()
-    assert held["dots"][1] == pytest.approx(expected, rel=1e-9)
-
-    cut = _sites(backend, do(run.model, data={"code": zeros}), run.data)
-    assert cut["dots"][1] == pytest.approx(expected, rel=1e-9), "the intervention does not reach the likelihood"
-
-    conditioned = condition(run.model, data={"code": zeros})
-    if pyroic:
-        masked, halved = poutine.mask(conditioned, mask=False), poutine.scale(conditioned, scale=0.5)
-        rows = torch.arange(ROWS) < 4
-        partial = poutine.mask(conditioned, mask=rows)
-    else:
-        masked, halved = handlers.mask(conditioned, mask=False), handlers.scale(conditioned, scale=0.5)
-        rows = jnp.arange(ROWS) < 4
-        partial = handlers.mask(conditioned, mask=rows)
-    assert _sites(backend, masked, run.data)["dots"][1] == 0.0
-    assert _sites(backend, halved, run.data)["dots"][1] == pytest.approx(0.5 * expected, rel=1e-9)
-    some = (bits * logits - np.logaddexp(0, logits))[:4].sum()
-    assert _sites(backend, partial, run.data)["dots"][1] == pytest.approx(some, rel=1e-9)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("rows", [ROWS, 60])
-def test_a_minibatch_counts_for_all_rows(backend, rows) -> None:
-    run = Run(_bits(), backend)
-    pyroic = backend == "pyro"
-    zeros = torch.zeros(ROWS, 2, dtype=torch.float64) if pyroic else jnp.zeros((ROWS, 2))
-    held = (poutine.condition if pyroic else handlers.condition)(run.model, data={"code": zeros})
-    one, many = (_sites(backend, held, {**run.data, "rows": count}) for count in (ROWS, rows))
-    for site in ("code", "dots"):
-        assert many[site][1] == pytest.approx(rows / ROWS * one[site][1], rel=1e-12)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("spec", [_bits(), COUNTS], ids=["bits", "counts"])
-def test_integer_data_have_the_density_of_real_ones_exactly(spec, backend) -> None:
-    """In float64, with the library's argument checks on: float32 in between would show at 1e-8."""
-    from scipy import stats
-    from scipy.special import expit
-
-    run = Run(spec, backend)
-    column = next(iter(spec["data"]))
-    data = run.batch[column]
-    assert data.dtype.kind == "i"
-    zeros = np.zeros((len(data), 2))
-    held = {"code": torch.as_tensor(zeros) if backend == "pyro" else jnp.asarray(zeros)}
-    condition = poutine.condition if backend == "pyro" else handlers.condition
-    found = _sites(backend, condition(run.model, data=held), run.data)[column][1]
-    decoded = run.compiled.executable.call("decode", run.values, {"code": zeros})
-    if column == "calls":
-        expected = stats.poisson(decoded["calls.rate"]).logpmf(data).sum()
-    else:
-        expected = stats.bernoulli(expit(decoded["dots.logits"])).logpmf(data).sum()
-    assert found == pytest.approx(expected, rel=1e-12)
-
-
-# ---- inspection -----------------------------------------------------------------------------------------------------
-
-_NET = [f"net.layers.{layer}.{part}" for layer in (0, 1) for part in ("weight", "bias")]
-# Spec -> (random parents of each site, plates, observed sites).
-GRAPHS: dict[str, tuple[dict[str, list[str]], dict[str, list[str]], list[str]]] = {
-    "vae": ({"z": [], "x": ["z"]}, {"data": ["z", "x"]}, ["x"]),
-    "gmm": ({"k": [], "x": ["k"]}, {"data": ["k", "x"]}, ["x"]),
-    "ppca": ({"z": [], "x": ["z"]}, {"data": ["z", "x"]}, ["x"]),
-    "hierarchical_vae": ({"z2": [], "z1": ["z2"], "x": ["z1"]}, {"data": ["z2", "z1", "x"]}, ["x"]),
-    "ss_vae": ({"y": [], "z": [], "x": ["y", "z"]}, {"data": ["y", "z", "x"]}, ["x"]),
-    "eight_schools": (
-        {"mu": [], "tau": [], "theta": ["mu", "tau"], "y": ["theta"]},
-        {"school": ["theta"], "data": ["y"]},
-        ["y"],
-    ),
-    "radon": (
-        {
-            "g0": [], "g1": [], "tau": [], "a": ["g0", "g1", "tau"],
-            "b": [], "sigma": [], "log_radon": ["a", "b", "sigma"],
-        },
-        {"county": ["a"], "data": ["log_radon"]},
-        ["log_radon"],
-    ),
-    "bnn": ({**{name: [] for name in _NET}, "sigma": [], "y": [*_NET, "sigma"]}, {"data": ["y"]}, ["y"]),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", GRAPHS)
-def test_the_library_reads_the_specs_graph(name, backend) -> None:
-    run = _canonical(name, backend, drop=("y",) if name == "ss_vae" else ())
-    library = pyro if backend == "pyro" else numpyro
-    relations = library.infer.inspect.get_model_relations(run.model, (), run.data)
-    parents, plates, observed = GRAPHS[name]
-    assert relations["sample_sample"] == parents
-    assert relations["plate_sample"] == plates
-    assert relations["observed"] == observed
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_the_library_draws_the_graph(backend) -> None:
-    pytest.importorskip("graphviz")
-    run = _canonical("eight_schools", backend)
-    library = pyro if backend == "pyro" else numpyro
-    graph = library.render_model(run.model, model_args=(), model_kwargs=run.data)
-    for edge in ("mu -> theta", "tau -> theta", "theta -> y"):
-        assert edge in graph.source
-    assert "y -> theta" not in graph.source
 
 
 # ---- two programs in one process ------------------------------------------------------------------------------------
@@ -383,7 +177,7 @@ def test_two_pyro_programs_of_equal_names_do_not_meet() -> None:
     """Networks of other sizes under the same names: in a shared store they would collide."""
 
     def fresh(width: int) -> tuple[Any, dict[str, Any]]:
-        run = Run(_bits(width), "pyro")
+        run = Run(bits(width), "pyro")
         torch.manual_seed(width)
         return run.compiled.executable.namespace.Program(), run.data
 
@@ -396,7 +190,7 @@ def test_two_pyro_programs_of_equal_names_do_not_meet() -> None:
 @pytest.mark.slow
 def test_two_numpyro_programs_of_equal_names_do_not_meet() -> None:
     def engine(width: int) -> tuple[Any, dict[str, Any]]:
-        run = Run(_bits(width), "numpyro")
+        run = Run(bits(width), "numpyro")
         return numpyro.infer.SVI(run.model, run.guide, optax.adam(1e-2), numpyro.infer.Trace_ELBO()), run.data
 
     def losses(engines: list[tuple[Any, dict[str, Any]]]) -> list[list[float]]:

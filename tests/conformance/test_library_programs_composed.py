@@ -25,21 +25,12 @@ from dgmppl.compiler import Compilation
 from tests.conformance.libraries import nothing, tensors
 from tests.support import BACKENDS, Values, both, library_log_density, noise_for, start
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = pytest.mark.usefixtures("quick_compilation", "exact_libraries")
 
 Array = NDArray[Any]
 Spec = dict[str, Any]
 backends = pytest.mark.parametrize("backend", BACKENDS)
 ROWS, PARTICLES = 6, 2
-
-
-@pytest.fixture(autouse=True)
-def _exact_and_clean():
-    """Float64 on both sides, a seeded and empty Pyro."""
-    pyro.clear_param_store()
-    pyro.set_rng_seed(0)
-    with jax.enable_x64(True), pyro.validation_enabled(True), numpyro.validation_enabled(True):
-        yield
 
 
 def spec(support: str, shape: list[int], model: dict[str, str], **sections: Any) -> Spec:

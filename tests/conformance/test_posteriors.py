@@ -23,7 +23,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import arviz as az
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("quick_compilation")]
 
 # Without torch, NumPyro alone.
 BACKENDS = tuple(name for name, library in (("numpyro", "jax"), ("pyro", "torch")) if find_spec(library))
@@ -66,12 +66,37 @@ def numbered(**parameters: np.ndarray) -> dict[str, np.ndarray]:
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_eight_schools(backend: str) -> None:
-    fit = dg.compile(SPECS / "eight_schools.yaml", backend=backend).fit(seed=0)
+    """With half the spec's draws: their standard error is the chains' own."""
+    shorter = "infer=nuts(warmup=500, draws=500, chains=4, reparameterize=[theta])"
+    fit = dg.compile(SPECS / "eight_schools.yaml", backend=backend, overrides=[shorter]).fit(seed=0)
     assert fit.draws is not None
     columns = numbered(**fit.draws.posterior)
     check(columns, SCHOOLS)
     summary = az.summary(fit.to_arviz())
     assert {f"theta[{school}]" for school in "ABCDEFGH"} < set(summary.index)
+
+
+def mechanistic(backend: str, engine: str) -> dict[str, np.ndarray]:
+    """Draws of the canonical model of lynxes and hares."""
+    compiled = dg.compile(SPECS / "lotka_volterra.yaml", backend=backend, overrides=[f"infer={engine}"])
+    fit = compiled.fit(seed=0, precision="float64")
+    assert fit.draws is not None
+    posterior = fit.draws.posterior
+    return numbered(theta=posterior["theta"], sigma=posterior["sigma"], z_init=posterior["start"])
+
+
+@pytest.mark.slow
+def test_lynxes_and_hares() -> None:
+    check(mechanistic("numpyro", "nuts(warmup=500, draws=500, chains=4)"), "hudson_lynx_hare-lotka_volterra")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_few_lynxes_and_hares(backend: str) -> None:
+    """Whether it runs at all: a solution of torchdiffeq takes a thousand times as long as a compiled one."""
+    columns = mechanistic(backend, "nuts(warmup=4, draws=4, chains=1, max_depth=3)")
+    assert all(np.isfinite(draws).all() for draws in columns.values())
+    assert (columns["theta[1]"] > 0).all()
 
 
 @dataclass(frozen=True)
@@ -157,6 +182,35 @@ LINEAR = {
 @pytest.mark.parametrize("name", LINEAR)
 def test_published_posteriors(name: str) -> None:
     check(numbered(**LINEAR[name]().draws()), name)
+
+
+def whole(spec: str, **data: np.ndarray | float) -> dict[str, np.ndarray]:
+    """Draws of a canonical spec on other data, each column one event, by parameter: [chain, draw]."""
+    events = {name: np.asarray(values, dtype=np.float64) for name, values in data.items()}
+    columns = {
+        name: {"shape": list(event.shape), "whole": True, **({"support": "positive"} if not event.shape else {})}
+        for name, event in events.items()
+    }
+    program = dg.compile({"dgmppl": 1, "extends": str(SPECS / f"{spec}.yaml"), "data": columns})
+    fit = program.fit(data=events, seed=0, precision="float64")
+    assert fit.draws is not None
+    return dict(fit.draws.posterior)
+
+
+@pytest.mark.slow
+def test_garch() -> None:
+    """A recursion inside a chain, and b1 < 1 - a1."""
+    data = reference("garch-garch11")["data"]
+    draws = whole("garch", y=data["y"], sigma0=data["sigma1"])
+    names = {"mu": "mu", "a0": "alpha0", "a1": "alpha1", "b1": "beta1"}
+    check({names[name]: values for name, values in draws.items()}, "garch-garch11")
+    assert (draws["a1"] + draws["b1"] < 1).all()
+
+
+@pytest.mark.slow
+def test_a_gaussian_process() -> None:
+    data = reference("gp_pois_regr-gp_regr")["data"]
+    check(whole("gp", x=data["x"], y=data["y"]), "gp_pois_regr-gp_regr")
 
 
 # ---- conjugate posteriors in closed form ----------------------------------------------------------------------------
@@ -262,7 +316,7 @@ def test_a_declared_guide_stands_beside_an_automatic_one(backend: str) -> None:
         "parameters": {"mu": "Normal(0, 4)", "a": "learned(0.0)", "b": "learned(0.0)", "s": "learned(positive())"},
         "model": {"z": "Normal(mu, 1)", "y": "Normal(z, 1)"},
         "guide": {"z": "Normal(a + b * y, s)"},
-        "infer": "svi(steps=2000, particles=4, draws=500)",
+        "infer": "svi(steps=1000, particles=4, draws=500)",
         "train": {"schedule": "cosine()", "optimizer": "adam(rate=0.02)"},
     }
     draws = dg.compile(spec, backend=backend).fit(seed=0, precision="float64").draws

@@ -97,6 +97,8 @@ CASES: dict[str, tuple[tuple[object, ...], object]] = {
     "student_t": ((X, 3.5, LOC, positive(D)), lambda x, v, m, s: st.t.logpdf(x, v, m, s)),
     "von_mises": ((X, LOC, positive(D)), lambda x, m, k: st.vonmises.logpdf(x, k, m)),
     "uniform": ((unit(5), -0.5, 2.0), lambda x, a, b: st.uniform.logpdf(x, a, b - a)),
+    "at_least": ((X, 0.1), lambda x, low: np.where(x >= low, 0.0, -np.inf)),
+    "at_most": ((X, 0.1), lambda x, high: np.where(x <= high, 0.0, -np.inf)),
     "half_normal": ((positive(5), 1.3), lambda x, s: st.halfnorm.logpdf(x, scale=s)),
     "half_cauchy": ((positive(5), 1.3), lambda x, s: st.halfcauchy.logpdf(x, scale=s)),
     "exponential": ((positive(5), 1.3), lambda x, r: st.expon.logpdf(x, scale=1 / r)),

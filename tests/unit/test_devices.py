@@ -37,6 +37,8 @@ from dgmppl.ir.kernel import Function
 from tests.support import SPECS, start
 from tests.zoo import data_for, lowered
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 BACKENDS = {"pyro": torch_devices, "numpyro": jax_devices}
 ROWS, PARTICLES = 8, 2
 

@@ -17,9 +17,10 @@ from tests.support import SPECS, both, noise_for, start
 
 LOWERED = {
     "aae", "ar2", "avb", "bigan", "bnn", "conditional_flow", "conditional_gan", "ddpm", "deep_markov", "ebm",
-    "ebm_cd", "eight_schools", "f_gan", "ffjord", "flow_matching", "gan", "gmm", "hierarchical_vae", "hmm",
-    "iwae", "latent_ebm", "made", "maf", "nce", "nsf", "pixelcnn", "ppca", "radon", "rbm", "realnvp", "ss_vae",
-    "transformer", "vae", "vae_ar_decoder", "vae_flow_prior", "vae_gan", "vae_iaf", "wgan_gp",
+    "ebm_cd", "eight_schools", "f_gan", "ffjord", "flow_matching", "gan", "garch", "gmm", "gp", "hierarchical_vae",
+    "hmm", "iwae", "latent_ebm", "lotka_volterra", "made", "maf", "missing", "nce", "nsf", "pixelcnn", "ppca", "radon",
+    "rbm", "realnvp", "ss_vae", "transformer", "vae", "vae_ar_decoder", "vae_flow_prior", "vae_gan", "vae_iaf",
+    "wgan_gp",
 }  # fmt: skip
 # Refused for another reason than that nothing lowers it: the run that it reads has not been fitted.
 WITHOUT_RUN = {"latent_diffusion"}

@@ -19,6 +19,9 @@ from dgmppl.ir.settings import Train
 from dgmppl.ir.types import POSITIVE
 
 jax = pytest.importorskip("jax")
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 executable = pytest.importorskip("dgmppl_numpyro.executable")
 
 # A game of two: a linear map with weight w and bias b against a positive scale s; noise enters both losses.

@@ -188,17 +188,16 @@ def test_a_run_is_a_function_of_its_seed() -> None:
 @pytest.mark.parametrize("sites", [(), ("theta",)], ids=["straight line", "non-centered"])
 def test_constraints_and_non_centering_leave_the_posterior_as_it_is(sites: tuple[str, ...]) -> None:
     call = engine(
-        "nuts", warmup=300, draws=400, chains=2, target_accept=0.9, reparameterize=Sequence(tuple(map(Name, sites)))
+        "nuts", warmup=200, draws=300, chains=2, target_accept=0.9, reparameterize=Sequence(tuple(map(Name, sites)))
     )
     draws = infer(hierarchy(), call, y=EFFECTS)
     assert set(draws.posterior) == {"tau", "theta"}
-    assert draws.posterior["theta"].shape == (2, 400, 4)
+    assert draws.posterior["theta"].shape == (2, 300, 4)
     log_tau, theta = exact_hierarchy()
-    found = np.log(draws.posterior["tau"])
-    # Standard error from the chains themselves: 2 chains, each in 10 batches.
-    batches = found.reshape(20, -1).mean(1)
-    assert abs(found.mean() - log_tau) < 4 * batches.std() / math.sqrt(20) + 0.01
-    np.testing.assert_allclose(draws.posterior["theta"].mean((0, 1)), theta, atol=0.25)
+    for found, exact in ((np.log(draws.posterior["tau"])[..., None], log_tau), (draws.posterior["theta"], theta)):
+        # Standard errors from the chains themselves: 2 chains, each in 10 batches.
+        batches = found.reshape(20, -1, found.shape[-1]).mean(1)
+        assert (abs(batches.mean(0) - exact) < 4 * batches.std(0) / math.sqrt(20) + 0.01).all()
 
 
 def psis_free_mean(draws: Draws) -> float:
@@ -279,7 +278,7 @@ def regression() -> dict[str, np.ndarray]:
 def test_svi_infers_weights_and_moves_points_along(family: str) -> None:
     data = regression()
     guide = Call("auto", (Name(family),))
-    draws = network().infer(engine("svi", guide=guide, steps=1500), data, seed=0, device=DEVICE)
+    draws = network().infer(engine("svi", guide=guide, steps=800), data, seed=0, device=DEVICE)
     assert {name: value.shape for name, value in draws.posterior.items()} == {
         "net.weight": (1, 1000, 1, 1), "net.bias": (1, 1000, 1), "s": (1, 1000),
     }  # fmt: skip

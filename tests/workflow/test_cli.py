@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 
 from dgmppl.cli import app, main
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SPECS = Path(__file__).resolve().parents[2] / "specs"
 BACKENDS = ("numpyro", "pyro")
 
@@ -81,10 +83,10 @@ def test_check_loads_nothing_that_it_does_not_use() -> None:
 def test_samples_of_a_table_are_scored(tmp_path: Path) -> None:
     """What `sample` writes, `score` reads, whatever the shape of a datum; and only a condition can be given."""
     folder, table = tmp_path / "run", tmp_path / "s.csv"
-    run("fit", SPECS / "gmm.yaml", "--backend", "pyro", "--steps", 1, "--out", folder, "--quiet")
-    run("sample", folder, "-n", 5, "-o", table)
+    asked("fit", SPECS / "gmm.yaml", "--backend", "pyro", "--steps", 1, "--out", folder, "--quiet")
+    asked("sample", folder, "-n", 5, "-o", table)
     assert table.read_text().startswith("x.0,x.1,")
-    assert json.loads(run("score", folder, table, "--json").stdout)["rows"] == 5
+    assert json.loads(asked("score", folder, table, "--json"))["rows"] == 5
     assert "'k' cannot be given" in run("sample", folder, "-o", table, "--given", "k=1", code=2).stderr
 
 

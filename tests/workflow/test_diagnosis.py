@@ -16,6 +16,8 @@ from dgmppl.runs import checkpoints
 from dgmppl.runs.folder import RunFolder
 from dgmppl.runs.stopping import EarlyStopping, early_stopping
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SPECS = Path(__file__).resolve().parents[2] / "specs"
 BACKENDS = ("numpyro", "pyro")
 

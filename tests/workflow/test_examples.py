@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 STEPS = {"digits_vae": 2, "regimes": 20, "clusters": 50, "eight_schools": 100, "carry_the_program_away": 20}
 

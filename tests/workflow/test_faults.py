@@ -24,6 +24,8 @@ from dgmppl.runs.checkpoints import Checkpoint
 from dgmppl.runs.folder import RunFolder
 from tests.workflow.killing import require_equal, same
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SPECS = Path(__file__).resolve().parents[2] / "specs"
 BACKENDS = ("numpyro", "pyro")
 FULL, READ_ONLY = OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EROFS, "Read-only file system")

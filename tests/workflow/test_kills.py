@@ -14,6 +14,8 @@ import pytest
 
 from tests.workflow.killing import CASES, Tally, finish, kill, require_equal
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KILLS = int(os.environ.get("DGMPPL_KILLS", "4"))
 SEED = int(os.environ.get("DGMPPL_SEED", "0"))
 PLACES = [(name, backend) for name in CASES for backend in ("numpyro", "pyro")]

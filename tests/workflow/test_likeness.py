@@ -20,6 +20,8 @@ from dgmppl.results.distances import sliced_wasserstein
 from tests.games import SMALL, rows_of
 from tests.support import BACKENDS, start
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 LINEAR: dict[str, Any] = {
     "dgmppl": 1,
     "name": "linear",

@@ -20,6 +20,8 @@ from dgmppl.results import two_sample
 from dgmppl.results.distances import sliced_wasserstein
 from tests.support import BACKENDS
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 PAIR: dict[str, Any] = {
     "dgmppl": 1,
     "name": "pair",

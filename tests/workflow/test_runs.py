@@ -25,6 +25,8 @@ from dgmppl.runs.folder import RunFolder, write_whole
 from dgmppl.runs.interrupts import watched
 from tests.workflow.killing import CASES, require_equal
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SPECS = Path(__file__).resolve().parents[2] / "specs"
 BACKENDS = ("numpyro", "pyro")
 VAE = {

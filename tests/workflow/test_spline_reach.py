@@ -11,6 +11,8 @@ import pytest
 import dgmppl as dg
 from tests.support import BACKENDS
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 TEXT = """dgmppl: 1
 name: spline
 data:

@@ -17,6 +17,8 @@ from dgmppl.errors import RunError, SpecError, UnsupportedError
 from dgmppl.ir.program import Role
 from tests.finished import FLOW, PIXELS, ROWS, VAE, Spec, arrays, finish
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 STAGE_TWO = f"""\
 dgmppl: 1
 name: stage-two

@@ -35,6 +35,8 @@ class NumPyroPrinter(ModulePrinter):
         "functools": "import functools",
         "importlib": "import importlib",
         "math": "import math",
+        "ABC": "from abc import ABC",
+        "abstractmethod": "from abc import abstractmethod",
         "Callable": "from collections.abc import Callable",
         "Mapping": "from collections.abc import Mapping",
         "Sequence": "from collections.abc import Sequence",
@@ -81,14 +83,17 @@ class NumPyroPrinter(ModulePrinter):
         if group.name in self.classes:
             return f'"{group.name}": {self.classes[group.name]}({key})'
         (parameter,) = group.parameters
+        if group.bounds is not None:
+            return f'"{group.name}": jnp.zeros({parameter.shape})'
         shape, start = parameter.shape, parameter.init
         scale = "" if start.value == 1 else f"{start.value} * "
+        ends = f"{start.value - 1.0}, {start.value + 1.0}, {shape[-1] if shape else 1}"
         text = {
             "constant": f"jnp.full({shape}, {start.value})",
             "normal": f"{scale}jax.random.normal({key}, {shape})",
             "uniform": f"jax.random.uniform({key}, {shape}, minval={-start.value}, maxval={start.value})",
             "eye": f"jnp.broadcast_to(jnp.eye({shape[-1] if shape else 1}), {shape})",
-            "ordered": f"jnp.broadcast_to(jnp.linspace(-1.0, 1.0, {shape[-1] if shape else 1}), {shape})",
+            "ordered": f"jnp.broadcast_to(jnp.linspace({ends}), {shape})",
         }[start.kind]
         raw = self.raw_support(group)
         return f'"{group.name}": {constraint(raw)}.inverse({text})' if raw else f'"{group.name}": {text}'

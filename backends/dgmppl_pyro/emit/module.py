@@ -40,6 +40,8 @@ class PyroPrinter(ModulePrinter):
         "importlib": "import importlib",
         "math": "import math",
         "weakref": "import weakref",
+        "ABC": "from abc import ABC",
+        "abstractmethod": "from abc import abstractmethod",
         "Callable": "from collections.abc import Callable",
         "Mapping": "from collections.abc import Mapping",
         "Sequence": "from collections.abc import Sequence",
@@ -78,14 +80,17 @@ class PyroPrinter(ModulePrinter):
         if group.name in self.classes:
             return f'"{group.name}": {self.classes[group.name]}()'
         (parameter,) = group.parameters
+        if group.bounds is not None:
+            return f'"{group.name}": torch.zeros({parameter.shape})'
         shape, start = parameter.shape, parameter.init
         scale = "" if start.value == 1 else f"{start.value} * "
+        ends = f"{start.value - 1.0}, {start.value + 1.0}, {shape[-1] if shape else 1}"
         text = {
             "constant": f"torch.full({shape}, {start.value})",
             "normal": f"{scale}torch.randn({shape})",
             "uniform": f"{start.value} * (2.0 * torch.rand({shape}) - 1.0)",
             "eye": f"torch.eye({shape[-1] if shape else 1}).expand({shape})",
-            "ordered": f"torch.linspace(-1.0, 1.0, {shape[-1] if shape else 1}).expand({shape})",
+            "ordered": f"torch.linspace({ends}).expand({shape})",
         }[start.kind]
         raw = self.raw_support(group)
         return f'"{group.name}": {constraint(raw)}.inverse({text})' if raw else f'"{group.name}": {text}'

@@ -11,7 +11,7 @@ from dgmppl.ir.distributions import DISTRIBUTIONS
 from dgmppl.ir.emission.constants import folded
 from dgmppl.ir.emission.shapes import Shapes
 from dgmppl.ir.emission.tables import ATOM, DIVERGENCES, LOG_DENSITIES, PRODUCT, STATIC, SUM
-from dgmppl.ir.kernel import DensityValue, Number, Op, Value
+from dgmppl.ir.kernel import DensityValue, Number, Op, Restriction, Value
 from dgmppl.ir.types import Shape
 from dgmppl.source import Diagnostic, Span
 
@@ -140,6 +140,15 @@ class DensityPrinter(ABC):
                 own = DISTRIBUTIONS[density.family].event_rank
                 outer = sequence(density.shape[: len(density.shape) - own])
                 return f"draws.library({self.instance(density, ())}, {noise}, {outer})", ATOM
+
+    def restriction(self, value: Restriction) -> str:
+        """A function of the runtimes' `restrictions`, given the distribution's tails where it needs them."""
+        arguments = [self.text(operand) for operand in value.operands]
+        if value.density is not None:
+            arguments.append(f"tails.{value.density.family}({', '.join(self._arguments(value.density))})")
+        bounds = {"low": value.low, "high": value.high}
+        arguments += [f"{name}={self.text(bound)}" for name, bound in bounds.items() if bound is not None]
+        return f"restrictions.{value.function}({', '.join(arguments)})"
 
     def _affine(self, loc: Value, scale: Value, noise: str) -> tuple[str, int]:
         unit = isinstance(scale, Number) and scale.value == 1

@@ -133,6 +133,9 @@ class ModulePrinter(StatementPrinter):
         if self.classes:
             table = ", ".join(f'"{name}": {written}' for name, written in self.classes.items())
             yield wrap(f"NETWORKS = {{{table}}}")
+        for group in self.module.groups:
+            if group.bounds is not None:
+                yield self._function(group.bounds)
         yield self.initial()
         for function in self.programs:
             yield self.program(function)
@@ -191,7 +194,10 @@ class ModulePrinter(StatementPrinter):
         arguments = _ARGUMENTS.get(function.kind, ("parameters", "batch", "noise")[: 3 if function.noise else 2])
         printer = self.printer(function)
         body = [line for statement in function.body for line in self.statement(statement, printer, 1)]
-        head = [self._unpacked(function, group, local) for group, local in function.groups]
+        if function.kind == "bounds":
+            arguments, head = tuple(local for _, local in function.groups), list[str]()
+        else:
+            head = [self._unpacked(function, group, local) for group, local in function.groups]
         head += self.bound(function.groups)
         columns, real = self._columns(function, printer)
         reference = self._reference(function)
@@ -221,6 +227,10 @@ class ModulePrinter(StatementPrinter):
         """A group at a function's head: a network as it is, a raw array through its bijection."""
         source = "parameters" if function.kind != "loss" else "own" if name in function.owns else "other"
         group, entry = self.groups[name], f'{source}["{name}"]'
+        if group.bounds is not None:
+            variables = dict(function.groups)
+            read = ", ".join(variables[parent] for parent, _ in group.bounds.groups)
+            return f"{local} = {group.bounds.name}({read})({entry})"
         if group.support is None or group.support.kind == "real":
             return f"{local} = {entry}"
         return f"{local} = {constraint(group.support)}({entry})"

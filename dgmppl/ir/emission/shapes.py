@@ -45,8 +45,8 @@ class Shapes:
         }
         local = dict(function.groups)
         for group in module.groups:
-            if group.kind != "network" and group.name in local and group.levels is None and group.parameters:
-                self._known[local[group.name]] = group.parameters[0].shape
+            if group.kind != "network" and group.name in local and group.levels in {None, "data"} and group.parameters:
+                self._known[local[group.name]] = group.parameters[0].shape[group.levels is not None :]
         self._integers = {
             local for column, local in function.columns
             if column in program.columns and program.columns[column].dtype is Dtype.INTEGER
@@ -102,6 +102,8 @@ class Shapes:
             case Op(name="expand", operands=(operand,)):
                 inner, count = self.of(operand), value.option("count")
                 return None if inner is None or not isinstance(count, int) else (1,) * count + inner
+            case Op(name="filled", operands=(column, *_)):
+                return self.of(column)
             case Op(name="gather", operands=(table, index)):
                 rows, place = self.of(table), self.of(index)
                 return None if rows is None or place is None else place + rows[1:]
@@ -133,7 +135,7 @@ class Shapes:
 def _integers(value: Value) -> bool:
     """Whether an expression makes integers."""
     match value:
-        case Op(name="arange" | "states"):
+        case Op(name="arange" | "states" | "joint_states"):
             return True
         case Draw(density=density):
             return density.family == "Categorical"

@@ -18,6 +18,7 @@ from dgmppl.ir.kernel import (
     Delta,
     DensityValue,
     FunctionDensity,
+    Impute,
     Module,
     NetworkStep,
     Plate,
@@ -26,12 +27,15 @@ from dgmppl.ir.kernel import (
     Sample,
     Scan,
     Statement,
+    Value,
     Var,
 )
 from dgmppl.ir.types import Dtype, Support
 
 _EVENT_RANKS = {"simplex": 1, "ordered": 1, "positive_ordered": 1, "cholesky": 2, "correlation_cholesky": 2}
 _FINITE = frozenset({"Bernoulli", "Categorical", "OneHotCategorical"})
+# The ends that a support has -> the libraries' constraint.
+_BETWEEN = {("low",): "greater_than", ("high",): "less_than", ("low", "high"): "interval"}
 
 
 class StatementPrinter(ABC):
@@ -77,6 +81,8 @@ class StatementPrinter(ABC):
                 return remark(text, indent)
             case Sample():
                 return self._sample(statement, printer, indent)
+            case Impute():
+                return self._impute(statement, printer, indent)
             case Delta(site=site, value=value):
                 shape = printer.shapes.of(value)
                 line = self.deterministic(site, printer.text(value), None if shape is None else len(shape))
@@ -132,7 +138,12 @@ class StatementPrinter(ABC):
         if isinstance(statement.density, FunctionDensity):
             return self._composed(statement, statement.density, printer, indent)
         if statement.density.family == FLAT:
-            flat = f'{self.library}.sample("{statement.site}", {self._improper(statement)})'
+            parameters, shape = statement.density.parameters, statement.density.shape
+            if parameters:
+                improper = f"dist.ImproperUniform({_between(parameters, printer)}, (), {sequence(shape)})"
+            else:
+                improper = self._improper(statement, shape)
+            flat = f'{self.library}.sample("{statement.site}", {improper})'
             return wrap(f"{printer.variable(statement.variable or statement.site)} = {flat}", indent)
         parts = [f'"{statement.site}"', printer.event(statement.density, statement.mask)]
         if statement.observed is not None:
@@ -153,7 +164,8 @@ class StatementPrinter(ABC):
         """A sample statement whose density is two local functions."""
         noise = ", ".join(f'"{name}": ("{kind}", {sequence(shape)})' for name, kind, shape in density.noise)
         arguments = [density.log_prob, density.draw, f"{{{noise}}}", sequence(density.shape)]
-        arguments.append(self.support(density.support, len(density.shape)))
+        moving = _between(density.bounds, printer, len(density.shape)) if density.bounds else None
+        arguments.append(moving or self.support(density.support, len(density.shape)))
         arguments += [f"reparameterized={density.reparameterized}", *self.drawn_like]
         instance = f"distributions.Composed({', '.join(arguments)})"
         mask = "" if statement.mask is None else f".mask({statement.mask})"
@@ -175,14 +187,25 @@ class StatementPrinter(ABC):
                 own = _EVENT_RANKS.get(kind, 0)
         return f"dist.constraints.independent({inner}, {rank - own})" if rank > own else inner
 
-    def _improper(self, statement: Sample) -> str:
-        """The improper uniform on the support of a parameter."""
+    def _impute(self, statement: Impute, printer: ValuePrinter, indent: int) -> list[str]:
+        """Where data are given, their missing entries as latents, put in their places."""
+        latents, column = printer.variable(statement.variable), statement.column
+        improper = self._improper(statement, (statement.count,))
+        return [
+            *wrap(f"if {column} is not None:", indent),
+            *remark(f"missing entries are latents; the density of {statement.site} below counts theirs", indent + 1),
+            *wrap(f'{latents} = {self.library}.sample("{statement.latent}", {improper})', indent + 1),
+            *wrap(f"{column} = operations.filled({column}, {statement.mask}, {latents})", indent + 1),
+        ]
+
+    def _improper(self, statement: Sample | Impute, shape: tuple[int, ...]) -> str:
+        """The improper uniform on the support of a site."""
         support = self.module.program.by_name[statement.site].typed.support
         known = "dist.constraints.real" if support.kind == "real" else self.library_constraint(support)
         if known is None:
             message = f"the flat prior of {statement.site!r} on the support {support.kind}"
             raise unsupported(message, statement.span, self.backend)
-        return f"dist.ImproperUniform({known}, (), {sequence(statement.density.shape)})"
+        return f"dist.ImproperUniform({known}, (), {sequence(shape)})"
 
     def _latent(self, statement: Sample) -> bool:
         """Whether data may be missing for a discrete site that data give: then it is a latent in those runs."""
@@ -210,6 +233,13 @@ class StatementPrinter(ABC):
                 return f"dist.constraints.less_than({high})"
             case low, high:
                 return f"dist.constraints.interval({low}, {high})"
+
+
+def _between(bounds: tuple[tuple[str, Value], ...], printer: ValuePrinter, rank: int = 0) -> str:
+    """The library's constraint on an event of `rank` axes between bounds that are values."""
+    names = tuple(name for name, _ in bounds)
+    inner = f"dist.constraints.{_BETWEEN[names]}({', '.join(printer.text(value) for _, value in bounds)})"
+    return f"dist.constraints.independent({inner}, {rank})" if rank else inner
 
 
 def _tuple(items: Iterable[str], *, bare: bool = True) -> str:

@@ -35,6 +35,7 @@ from dgmppl.ir.kernel import (
     Noising,
     Number,
     Op,
+    Restriction,
     SpectralNorm,
     StateEntry,
     Value,
@@ -141,6 +142,8 @@ class ValuePrinter(DensityPrinter):
                 return self.log_prob(density, self.text(at), elementwise), ATOM
             case Draw(density=density, noise=noise):
                 return self.draw(density, self.text(noise, ATOM))
+            case Restriction():
+                return self.restriction(value), ATOM
             case NoiseEntry(name=name):
                 return f'noise["{name}"]', ATOM
             case BijectorCall():

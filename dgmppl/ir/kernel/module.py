@@ -39,7 +39,8 @@ class Function:
     - `density`: `NAME(parameters, batch)` or, with noise, `NAME(parameters, batch, noise)`;
     - `sample`: `sample(parameters, batch, noise)`, the batch holding covariates only;
     - `state`: `initial_state(noise)`, what the losses carry from step to step before the first one;
-    - `program`: `model(...)` and `guide(...)` of the library, with data columns as keyword arguments.
+    - `program`: `model(...)` and `guide(...)` of the library, with data columns as keyword arguments;
+    - `bounds`: `support_of_NAME(...)` of the constrained values that a parameter's bounds read -> its bijection.
 
     Attributes:
         name: `loss_model`, `log_prob`, `elbo`, `log_weights`, `log_joint`, `encode`, `posterior`, `sample`, `prior`,
@@ -74,11 +75,12 @@ class Group:
 
     Attributes:
         name: the top-level name.
-        kind: `network`, `bijector`, `learned` or `prior`.
+        kind: `network`, `bijector`, `learned` or `prior`, which latents that an engine samples are too.
         parameters: its arrays.
         support: for `learned` and `prior`: the set that the value lies in; the raw value is unconstrained.
-        levels: the level index that it has a copy for, or None.
+        levels: the level index that it has a copy for, or `data` for a copy a row; None for one alone.
         frozen: it came with a finished run: no player owns it, and its values are that run's.
+        bounds: for a parameter whose bounds depend on others: the function from these to its bijection.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Group:
     support: Support | None = None
     levels: str | None = None
     frozen: bool = False
+    bounds: Function | None = None
 
 
 @dataclass(frozen=True)

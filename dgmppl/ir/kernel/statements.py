@@ -50,6 +50,31 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Impute:
+    """Missing entries of data as latents of a Pyro / NumPyro program, printed as `if x is not None:`.
+
+    They are sampled from an improper uniform, since the sample statement of the completed data counts their density.
+
+    Attributes:
+        site: the observed site.
+        latent: the latents' name.
+        column: the variable that holds the data, missing entries too from here on.
+        mask: the boolean variable of which entries the data hold.
+        count: how many entries are missing.
+        variable: the local variable of the latents.
+        span: the declaration's place.
+    """
+
+    site: str
+    latent: str
+    column: str
+    mask: str
+    count: int
+    variable: str
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """A deterministic site of a Pyro / NumPyro program."""
 
@@ -141,4 +166,4 @@ class ReturnLoss:
     state: tuple[tuple[str, Value], ...] = ()
 
 
-Statement: TypeAlias = Assign | Comment | Sample | Delta | Plate | Scan | Define | Return | ReturnLoss
+Statement: TypeAlias = Assign | Comment | Sample | Impute | Delta | Plate | Scan | Define | Return | ReturnLoss

@@ -79,6 +79,7 @@ class FunctionDensity(Node):
         shape: the event's shape.
         support: the set in which each element lies.
         reparameterized: draws carry gradients.
+        bounds: the ends of the support, `low` and `high`, where they are values.
     """
 
     log_prob: str
@@ -87,6 +88,7 @@ class FunctionDensity(Node):
     shape: tuple[int, ...]
     support: Support
     reparameterized: bool
+    bounds: tuple[tuple[str, Value], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,25 @@ class Draw(Node):
 
     density: DensityValue
     noise: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Restriction(Node):
+    """A function of the runtimes' `restrictions`: densities and draws with bounds, or sorted.
+
+    Attributes:
+        function: its name.
+        operands: what it is given first.
+        density: the elementary density whose distribution function it needs; None where it needs none.
+        low: the lower bound, or None.
+        high: the upper bound, or None.
+    """
+
+    function: str
+    operands: tuple[Value, ...]
+    density: DensityValue | None = None
+    low: Value | None = None
+    high: Value | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +364,7 @@ class Divergence(Node):
 
 
 Value: TypeAlias = (
-    "Var | Number | Op | NetworkCall | NetworkStart | NetworkStep | LogProb | Draw | NoiseEntry | BijectorCall"
-    " | Velocity | WarmStart | Gradient | MarkovSampler | SpectralNorm | StateEntry"
+    "Var | Number | Op | NetworkCall | NetworkStart | NetworkStep | LogProb | Draw | Restriction | NoiseEntry"
+    " | BijectorCall | Velocity | WarmStart | Gradient | MarkovSampler | SpectralNorm | StateEntry"
     " | Noising | Denoising | NetworkLogPrior | Divergence"
 )

@@ -7,14 +7,17 @@ from dgmppl.lowering.densities import (  # noqa: F401  (they register forms)
     chains,
     diffusion,
     factorized,
+    flat,
     implicit,
     mixtures,
     pushforward,
+    restricted,
     unnormalized,
 )
 from dgmppl.lowering.densities.elementary import density_of, density_value, divergence, noise_kind, noise_shape
 from dgmppl.lowering.densities.forms import Variable, draw_site, log_densities, log_density, sum_of_present
 from dgmppl.lowering.expressions import lookup
+from dgmppl.lowering.latents import imputed
 from dgmppl.lowering.layout import Lowered
 from dgmppl.lowering.scope import Scope
 
@@ -44,4 +47,5 @@ def draw(scope: Scope, site: Site, *, stop: bool = False) -> Lowered:
 def _masked(scope: Scope, site: Site) -> bool:
     column = scope.program.columns.get(site.name)
     drawn = scope.program.guide_by_name.get(site.name)
-    return site.section == "model" and site.role is Role.OBSERVED and bool(column and column.missing) and drawn is None
+    drops_out = bool(column and column.missing) and drawn is None and not imputed(scope, site.name)
+    return site.section == "model" and site.role is Role.OBSERVED and drops_out

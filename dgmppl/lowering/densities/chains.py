@@ -11,9 +11,8 @@ from dataclasses import replace
 import networkx as nx
 
 from dgmppl.errors import InternalError
-from dgmppl.ir.analyses import expressions, lag_of
+from dgmppl.ir.chains import first_general, reach, references
 from dgmppl.ir.densities import Density, Deterministic, Elementary, MarkovChain
-from dgmppl.ir.expressions import Index, Name, walk
 from dgmppl.ir.kernel import Scan, Var
 from dgmppl.ir.program import Program, Role, Site
 from dgmppl.lowering.clocks import Clock, Looped, Moment, Parallel
@@ -22,22 +21,6 @@ from dgmppl.lowering.densities.forms import Variable, draw_from, log_densities, 
 from dgmppl.lowering.expressions import lower_expression, value_of
 from dgmppl.lowering.layout import Lowered, op, raise_rank, total
 from dgmppl.lowering.scope import Frame, Scope, unsupported
-
-
-def first_general(chain: MarkovChain) -> int:
-    """The first position at which the general step holds: after the steps of their own and the largest lag."""
-    return max(len(chain.initial), *(lag for _, lag in references(chain)), 0)
-
-
-def references(chain: MarkovChain) -> list[tuple[str, int]]:
-    """(name, lag) of everything that the general step reads at some lag."""
-    return [
-        (node.value.id, lag)
-        for expression in expressions(chain.transition)
-        for node in walk(expression)
-        if isinstance(node, Index) and isinstance(node.value, Name)
-        if (lag := lag_of(node.items[0], chain.index)) is not None
-    ]
 
 
 def clocked(scope: Scope, clock: Clock) -> Frame:
@@ -54,17 +37,19 @@ def _log_density(
 ) -> Lowered:
     """The first steps, then the sum over time of the general one; conditioned-on first lags have no term."""
     step, length = variable.shaped(variable.kind.shape[1:]), variable.kind.shape[0]
-    parts = [_start(scope, step, value, length, at, first, stop) for at, first in density.initial]
-    start = first_general(density)
+    start, own = first_general(density), dict(density.initial)
+    alone = (at for at in range(min(start, length)) if at in own or at >= reach(density))
+    firsts = {at: own.get(at, density.transition) for at in alone}
+    parts = [_start(scope, density.index, step, value, length, at, first, stop) for at, first in firsts.items()]
     if start < length:
         parts.append(_general(scope, density, step, value, start, length, stop))
     return total(parts)
 
 
 def _start(
-    scope: Scope, step: Variable, value: Lowered, length: int, position: int, density: Density, stop: bool
+    scope: Scope, index: str, step: Variable, value: Lowered, length: int, position: int, density: Density, stop: bool
 ) -> Lowered:
-    clock = Moment("", scope.frame, length, position)
+    clock = Moment(index, scope.frame, length, position)
     at = clock.at(scope, value, 0)
     with scope.within(clocked(scope, clock)):
         return log_density(density, scope, step, at, stop=stop)
@@ -145,7 +130,10 @@ def _at_once(density: Density) -> bool:
 
 
 def circle(program: Program, site: Site) -> tuple[Site, ...]:
-    """The chains of a section that read each other's past in a circle with this one, in the order of the spec."""
+    """The chains of a section that are drawn with this one, in the order of the spec.
+
+    They are those that read each other's past in a circle with it, and those that stand after it and that it reads.
+    """
     sites = program.guide if site.section == "guide" else program.sites
     chains = {other.name: other for other in sites if isinstance(other.density, MarkovChain)}
     graph: nx.DiGraph[str] = nx.DiGraph()
@@ -154,6 +142,8 @@ def circle(program: Program, site: Site) -> tuple[Site, ...]:
         assert isinstance(chain.density, MarkovChain)
         graph.add_edges_from((parent, name) for parent, _ in references(chain.density) if parent in chains)
     together = next(part for part in nx.strongly_connected_components(graph) if site.name in part)
+    after = {name for place, name in enumerate(chains) if place > list(chains).index(site.name)}
+    together |= nx.ancestors(graph, site.name) & after
     return tuple(chain for name, chain in chains.items() if name in together)
 
 
@@ -167,15 +157,19 @@ def simulate(scope: Scope, sites: tuple[Site, ...]) -> None:
         scope: the function under construction.
         sites: the chains, in the order in which a step takes them.
     """
-    length = sites[0].typed.shape[0]
-    chains = {site.name: site.density for site in sites if isinstance(site.density, MarkovChain)}
-    start = max(first_general(chain) for chain in chains.values())
-    index = next(iter(chains.values())).index
+    length, index = sites[0].typed.shape[0], _index(sites[0])
+    start = max(first_general(site.density) for site in sites if isinstance(site.density, MarkovChain))
     steps = _first_steps(scope, sites, start, length, index)
     stacked = _loop(scope, sites, steps, start, length, index) if start < length else {}
     for site in sites:
         firsts = [value for value in steps[site.name] if value is not None]
         scope.bind(site.name, _joined(scope, site, firsts, stacked.get(site.name)))
+
+
+def _index(site: Site) -> str:
+    """What the steps of a chain call the time."""
+    assert isinstance(site.density, MarkovChain)
+    return site.density.index
 
 
 def _first_steps(
@@ -186,7 +180,8 @@ def _first_steps(
     for position in range(min(start, length)):
         clock = Moment(index, scope.frame, length, position, steps)
         for site in sites:
-            density = _step_density(site, position)
+            density = step_density(site, position)
+            clock.index = _index(site)
             if density is None:
                 value = clock.at(scope, scope.column(site.name, site.typed), 0)
             else:
@@ -196,14 +191,12 @@ def _first_steps(
     return steps
 
 
-def _step_density(site: Site, position: int) -> Density | None:
+def step_density(site: Site, position: int) -> Density | None:
     """What a step is distributed as; None for a first lag that is conditioned on."""
     chain = site.density
     assert isinstance(chain, MarkovChain)
     own = dict(chain.initial).get(position)
-    if own is not None or position >= first_general(chain):
-        return own or chain.transition
-    return None
+    return own or (chain.transition if position >= reach(chain) else None)
 
 
 def _step(scope: Scope, site: Site, density: Density) -> Lowered:
@@ -228,6 +221,7 @@ def _loop(
         for site in sites:
             chain = site.density
             assert isinstance(chain, MarkovChain)
+            clock.index = chain.index
             clock.carried[site.name, 0] = scope.assign(f"{site.name}_now", _step(scope, site, chain.transition))
     targets = {site.name: scope.fresh(f"{site.name}_rest" if start else site.name) for site in sites}
     now = {site.name: clock.carried[site.name, 0] for site in sites}

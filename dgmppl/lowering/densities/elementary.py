@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dgmppl.errors import InternalError
-from dgmppl.ir.densities import Elementary
+from dgmppl.ir.densities import Elementary, GaussianProcess
 from dgmppl.ir.distributions import DISTRIBUTIONS
 from dgmppl.ir.emission.constants import folded
 from dgmppl.ir.kernel import DensityValue, Divergence, Draw, LogProb, Number
@@ -13,6 +13,7 @@ from dgmppl.ir.program import Site
 from dgmppl.ir.types import Dtype, Shape, TensorType
 from dgmppl.lowering.calls import as_real
 from dgmppl.lowering.densities.forms import Variable, draw_from, log_densities, log_density, not_lowered
+from dgmppl.lowering.densities.processes import process_value
 from dgmppl.lowering.expressions import lower_expression
 from dgmppl.lowering.layout import Lowered, op, raise_rank
 from dgmppl.lowering.scope import Scope
@@ -30,6 +31,8 @@ def density_of(scope: Scope, site: Site, *, stop: bool = False) -> tuple[Density
     Raises:
         UnsupportedError: the site's density is no distribution of the table.
     """
+    if isinstance(site.law, GaussianProcess):
+        return process_value(scope, site.law, site.typed, site.span, stop=stop)
     if not isinstance(site.law, Elementary):
         raise not_lowered(site.law, Variable.of(site))
     return density_value(scope, site.law, site.typed, site.span, stop=stop)

@@ -52,11 +52,11 @@ def explain_text(program: Program, derivation: Derivation, width: int = WIDTH) -
     asked = ((name, value.level, value.why) for name, value in derivation.capabilities.items())
     parts = [
         [program.name, "=" * len(program.name)],
-        [*_formula(derivation.factorization, width), _status(derivation)],
+        [*_formula(derivation.factorization, width), *_wrap(_status(derivation), width)],
         _section("Rules", _rows(((used.rule, used.site, used.why) for used in derivation.rules), width)),
         _section("Objective", _objective(derivation, width)),
         _section("What can be asked", _rows(asked, width)),
-        [f"{parameter_count(program)} parameters"],
+        [f"{parameter_count(program):,} parameters"],
         _section("Notes", _list(derivation.notes, width)),
         _section("Rules not used", _rows(((one.rule, one.site, one.why) for one in derivation.refusals), width)),
         _section("References", _list(derivation.references, width)),

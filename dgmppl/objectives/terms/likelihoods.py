@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dgmppl.ir.densities import DiffusionChain
-from dgmppl.ir.expressions import Call, Expression
+from dgmppl.ir.densities import DiffusionChain, Elementary
+from dgmppl.ir.expressions import Call, Expression, Literal
+from dgmppl.ir.objective_options import ESTIMATORS
 from dgmppl.objectives.algebra import Draw, FreeEnergy, LogDensity, Scale, Supervision, Term, walk
 from dgmppl.objectives.bounds import (
     BoundOptions,
@@ -103,6 +104,7 @@ def bound(state: State, request: Request, options: BoundOptions) -> Share:
     expression = Scale(-1.0, likelihood(state, options))
     draws = estimators(state, latents, options)
     biased = [draw.name for draw in draws if draw.estimator in _BIASED]
+    relaxed = [draw.name for draw in draws if draw.estimator == "gumbel"]
     direction = Direction.LOWER if bounded else Direction.EQUAL
     if ratios or options.beta != 1.0 or lacking:
         direction = Direction.NONE
@@ -113,7 +115,7 @@ def bound(state: State, request: Request, options: BoundOptions) -> Share:
         expression,
         estimates,
         direction,
-        value_unbiased=not ratios,
+        value_unbiased=not (ratios or relaxed),
         gradient_unbiased=not (biased or ratios),
         weight=request.weight,
     )
@@ -133,8 +135,8 @@ _GRADIENTS = {
     "pathwise": "gradients pass through the draw (pathwise)",
     "enumerate": "summed over its states, no sampling noise",
     "score_function": "score-function gradient, the baseline from the other particles",
-    "gumbel": "a relaxed draw: its gradient is biased",
-    "straight_through": "a hard draw with the relaxation's gradient: biased",
+    "gumbel": "a relaxed draw in training: the loss and its gradient are biased, the less the lower the temperature",
+    "straight_through": "a hard draw with the gradient of its mean: biased",
 }
 
 
@@ -164,9 +166,12 @@ def _weighted(state: State, draws: tuple[Draw, ...]) -> str:
     return "pathwise" if all(draw.estimator == "pathwise" for draw in draws) else "vimco"
 
 
+_SOFT = {"gumbel": "Jang, Gu and Poole 2017", "straight_through": "Bengio, Leonard and Courville 2013"}
+
+
 def _sources(state: State, draws: tuple[Draw, ...], options: BoundOptions) -> tuple[str, ...]:
     if not options.importance or not draws:
-        return ()
+        return tuple(_SOFT[draw.estimator] for draw in draws if draw.estimator in _SOFT)
     return ("Burda, Grosse and Salakhutdinov 2016, section 3", _IMPORTANCE[_weighted(state, draws)][1])
 
 
@@ -198,8 +203,35 @@ def _estimators(state: State, request: Request) -> dict[str, Chosen]:
             raise problem("objective-estimator", f"estimator names {key}, which the guide does not draw", value.span)
         _check_baseline(value, request)
         _check_pathwise(state, name, value)
-        found[name] = (called(value) or "", value.keywords if isinstance(value, Call) else ())
+        _check_indicator(state, name, value)
+        found[name] = (called(value) or "", _options(value))
     return found
+
+
+def _options(value: Expression) -> tuple[tuple[str, Expression], ...]:
+    """An estimator's options by name, those with a default filled in."""
+    call = value if isinstance(value, Call) else Call(called(value) or "")
+    entry = ESTIMATORS[call.function]
+    given = [(argument, entry.given(call, argument.name)) for argument in entry.arguments]
+    filled = [
+        (argument.name, Literal(argument.default) if option is None and isinstance(argument.default, float) else option)
+        for argument, option in given
+    ]
+    return tuple((name, option) for name, option in filled if option is not None)
+
+
+def _check_indicator(state: State, name: str, value: Expression) -> None:
+    """What lies between classes is a vector of their weights: between two classes' numbers there is another class."""
+    site = state.structure.guided[name].site
+    indicator = isinstance(site.density, Elementary) and site.typed.support.kind == "binary"
+    if called(value) in _BIASED and not indicator:
+        raise problem(
+            "objective-estimator",
+            f"{called(value)} takes indicators, and {name} has none",
+            value.span,
+            expected="a latent that is Bernoulli or OneHotCategorical in the guide",
+            fix="write the latent as OneHotCategorical, or take score_function or enumerate",
+        )
 
 
 def _check_pathwise(state: State, name: str, value: Expression) -> None:
@@ -223,7 +255,7 @@ def _check_baseline(value: Expression, request: Request) -> None:
             "objective-baseline",
             "a score function with one particle has no baseline",
             request.span,
-            fix="take particles=2 or more, or name one: `score_function(baseline=moving_average)`",
+            fix="take particles=2 or more",
         )
 
 
