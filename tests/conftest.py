@@ -65,3 +65,12 @@ def quick_compilation() -> Iterator[None]:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
         yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
+def thorough_compilation() -> Iterator[None]:
+    """One test that runs for minutes among quickly compiled ones: with the optimizations."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

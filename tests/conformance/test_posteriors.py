@@ -86,6 +86,7 @@ def mechanistic(backend: str, engine: str) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("thorough_compilation")
 def test_lynxes_and_hares() -> None:
     check(mechanistic("numpyro", "nuts(warmup=500, draws=500, chains=4)"), "hudson_lynx_hare-lotka_volterra")
 
