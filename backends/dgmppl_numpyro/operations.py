@@ -7,7 +7,7 @@ on the left. `like` is an array whose dtype new arrays take.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -223,9 +223,53 @@ def precision_root(precision: Array) -> Array:
 
 def checked(x: Array, support: str) -> Array:
     """x where it lies in the support, NaN elsewhere: the run's check of finite values then stops there."""
-    inside = {
-        "positive": x > 0, "nonnegative": x >= 0, "unit": (x >= 0) & (x <= 1), "count": (x >= 0) & (x == jnp.floor(x)),
-        "binary": (x == 0) | (x == 1), "integer": x == jnp.floor(x), "real": jnp.isfinite(x),
-        "simplex": ((x >= 0).all(-1) & (jnp.abs(x.sum(-1) - 1) < 1e-4))[..., None] if x.ndim else x == 1,
-    }[support]  # fmt: skip
-    return jnp.where(inside, x, jnp.nan)
+    return jnp.where(INSIDE[support](x), x, jnp.nan)
+
+
+# Sums and products of single precision are this far from what they stand for.
+_CLOSE = 1e-4
+
+
+def _rises(x: Array) -> Array:
+    return (jnp.diff(x) > 0).all(-1)[..., None]
+
+
+def _sums_to_one(x: Array) -> Array:
+    return ((x >= 0).all(-1) & (jnp.abs(x.sum(-1) - 1) < _CLOSE))[..., None] if x.ndim else x == 1
+
+
+def _is_factor(x: Array) -> Array:
+    upper = (jnp.triu(x, 1) == 0).all((-1, -2))
+    return (upper & (jnp.diagonal(x, axis1=-2, axis2=-1) > 0).all(-1))[..., None, None]
+
+
+def _has_unit_rows(x: Array) -> Array:
+    return (jnp.abs((x**2).sum(-1) - 1) < _CLOSE).all(-1)[..., None, None]
+
+
+def _is_definite(x: Array) -> Array:
+    even = (jnp.abs(x - x.mT) <= _CLOSE * (1 + jnp.abs(x))).all((-1, -2))
+    return (even & jnp.isfinite(jnp.linalg.cholesky(x)).all((-1, -2)))[..., None, None]
+
+
+def _is_orthogonal(x: Array) -> Array:
+    return (jnp.abs(x.mT @ x - jnp.eye(x.shape[-1], dtype=x.dtype)) < _CLOSE).all((-1, -2))[..., None, None]
+
+
+INSIDE: dict[str, Callable[[Array], Array]] = {
+    "real": jnp.isfinite,
+    "positive": lambda x: x > 0,
+    "nonnegative": lambda x: x >= 0,
+    "unit": lambda x: (x >= 0) & (x <= 1),
+    "circular": lambda x: jnp.abs(x) <= math.pi,
+    "binary": lambda x: (x == 0) | (x == 1),
+    "count": lambda x: (x >= 0) & (x == jnp.floor(x)),
+    "integer": lambda x: x == jnp.floor(x),
+    "simplex": _sums_to_one,
+    "ordered": _rises,
+    "positive_ordered": lambda x: _rises(x) & (x[..., :1] > 0),
+    "cholesky": _is_factor,
+    "correlation_cholesky": lambda x: _is_factor(x) & _has_unit_rows(x),
+    "positive_definite": _is_definite,
+    "orthogonal": _is_orthogonal,
+}

@@ -7,7 +7,7 @@ on the left. `like` is a tensor whose dtype and device new tensors take.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -237,9 +237,57 @@ def precision_root(precision: Tensor) -> Tensor:
 
 def checked(x: Tensor, support: str) -> Tensor:
     """x where it lies in the support, NaN elsewhere: the run's check of finite values then stops there."""
-    inside = {
-        "positive": x > 0, "nonnegative": x >= 0, "unit": (x >= 0) & (x <= 1), "count": (x >= 0) & (x == x.floor()),
-        "binary": (x == 0) | (x == 1), "integer": x == x.floor(), "real": x.isfinite(),
-        "simplex": ((x >= 0).all(-1) & ((x.sum(-1) - 1).abs() < 1e-4))[..., None] if x.ndim else x == 1,
-    }[support]  # fmt: skip
-    return torch.where(inside, x, math.nan)
+    return torch.where(INSIDE[support](x), x, math.nan)
+
+
+# Sums and products of single precision are this far from what they stand for.
+_CLOSE = 1e-4
+
+
+def _rises(x: Tensor) -> Tensor:
+    return (x.diff(dim=-1) > 0).all(-1)[..., None]
+
+
+def _sums_to_one(x: Tensor) -> Tensor:
+    return ((x >= 0).all(-1) & ((x.sum(-1) - 1).abs() < _CLOSE))[..., None] if x.ndim else x == 1
+
+
+def _is_factor(x: Tensor) -> Tensor:
+    upper = (x.triu(1) == 0).flatten(-2).all(-1)
+    return (upper & (x.diagonal(dim1=-2, dim2=-1) > 0).all(-1))[..., None, None]
+
+
+def _has_unit_rows(x: Tensor) -> Tensor:
+    return (((x**2).sum(-1) - 1).abs() < _CLOSE).all(-1)[..., None, None]
+
+
+def _is_definite(x: Tensor) -> Tensor:
+    even = ((x - x.mT).abs() <= _CLOSE * (1 + x.abs())).flatten(-2).all(-1)
+    return (even & (torch.linalg.cholesky_ex(x).info == 0))[..., None, None]
+
+
+def _is_orthogonal(x: Tensor) -> Tensor:
+    return (
+        ((x.mT @ x - torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)).abs() < _CLOSE)
+        .flatten(-2)
+        .all(-1)[..., None, None]
+    )
+
+
+INSIDE: dict[str, Callable[[Tensor], Tensor]] = {
+    "real": torch.isfinite,
+    "positive": lambda x: x > 0,
+    "nonnegative": lambda x: x >= 0,
+    "unit": lambda x: (x >= 0) & (x <= 1),
+    "circular": lambda x: x.abs() <= math.pi,
+    "binary": lambda x: (x == 0) | (x == 1),
+    "count": lambda x: (x >= 0) & (x == x.floor()),
+    "integer": lambda x: x == x.floor(),
+    "simplex": _sums_to_one,
+    "ordered": _rises,
+    "positive_ordered": lambda x: _rises(x) & (x[..., :1] > 0),
+    "cholesky": _is_factor,
+    "correlation_cholesky": lambda x: _is_factor(x) & _has_unit_rows(x),
+    "positive_definite": _is_definite,
+    "orthogonal": _is_orthogonal,
+}

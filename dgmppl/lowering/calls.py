@@ -232,6 +232,8 @@ def _checked(expression: Call, lower: Lower) -> Lowered:
     value = lower(expression.arguments[0])
     support = expression.arguments[1]
     name = support.id if isinstance(support, Name) else support.function if isinstance(support, Call) else "real"
+    if name == "interval":
+        raise unsupported("an interval that is checked at run time", expression.span, "shift and scale it: `unit`")
     return value.with_value(replace(op("checked", value.value, support=name), span=expression.span))
 
 
