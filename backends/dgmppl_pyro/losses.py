@@ -135,8 +135,10 @@ class Loss:
         self._seen[key] += 1
         if self._compiled:
             return True
+        if self._seen[key] <= WORTH or self._left <= WORTH:
+            return False
         plain = all(leaf.device.type == "cpu" for leaf in self._leaves) and not torch.is_autocast_enabled("cpu")
-        return plain and arguments.recordable() and self._seen[key] > WORTH and self._left > WORTH
+        return plain and arguments.recordable()
 
     def _eager(self, arguments: Arguments) -> Step:
         """By automatic differentiation."""
@@ -164,8 +166,10 @@ class Loss:
             return step.flat()
 
         examples = arguments.flat()
+        # A context of its own, in which no transition is replaced by a record of it.
         alone = Context()
-        alone.run(FASTER.set, _as_it_is if self._compiled else _left_alone)
+        if not self._compiled:
+            alone.run(FASTER.set, _left_alone)
         graph = alone.run(record, flat, *examples) if arguments.recordable() else None
         if self._compiled:
             if graph is None:
@@ -206,10 +210,6 @@ class _Recorded:
         """The step at these arguments."""
         with torch.no_grad():
             return self.layout.like(self.fast(*arguments.flat()))
-
-
-def _as_it_is(transition: Transition, *_: Any) -> Transition:
-    return transition
 
 
 def _left_alone(*_: Any) -> Transition:

@@ -50,24 +50,22 @@ def check_sets(bijector: Bijector, base: Support | None, inverse: bool, problems
         if kind.rearranges:
             continue
         ends = (kind.domain, kind.codomain) if step.inverted is inverse else (kind.codomain, kind.domain)
-        if given is not None and given.discrete:
-            problems.add(
-                "unprovable-support",
-                f"the step `{step.kind}` of {bijector.name!r} maps densities, and its base takes separate values",
-                step.span,
-                expected=str(ends[0]),
-                found=str(given),
-                fix="take a continuous base, such as `Normal(0, 1)`",
+        if given is not None and (given.discrete or not _inside(given, ends[0])):
+            why, fix = (
+                ("maps densities, and its base takes separate values", "take a continuous base, such as `Normal(0, 1)`")
+                if given.discrete
+                else (
+                    f"maps values in `{ends[0]}`, and may be given others",
+                    "put a step before it that ends there, such as `sigmoid()` or `exp()`, or take another base",
+                )
             )
-            return
-        if given is not None and not _inside(given, ends[0]):
             problems.add(
                 "unprovable-support",
-                f"the step `{step.kind}` of {bijector.name!r} maps values in `{ends[0]}`, and may be given others",
+                f"the step `{step.kind}` of {bijector.name!r} {why}",
                 step.span,
                 expected=str(ends[0]),
                 found=str(given),
-                fix="put a step before it that ends there, such as `sigmoid()` or `exp()`, or take another base",
+                fix=fix,
             )
             return
         given = ends[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from dgmppl.ir.expressions import Literal
-from dgmppl.ir.program import Role, Site
+from dgmppl.ir.program import Site
 from dgmppl.objectives.algebra import ContrastiveGradient, Draw, LogDensity, NoiseContrast, Scale
 from dgmppl.objectives.capabilities import Ability, abilities
 from dgmppl.objectives.contributions import Contribution, Share, evidence, model_groups, site_groups
@@ -163,7 +163,8 @@ def normalized_site(state: State, request: Request, option: str, variable: Varia
             request.span,
             expected=f"a site with a density and samples, such as `{option}: Normal(0, 1, shape=2)`",
         )
-    hidden = [name for name in state.structure.variable(site).given if _latent(state, name)]
+    latents = {latent.name for latent in program.latents}
+    hidden = [parent for parent in state.structure.variable(site).given if parent in latents]
     if hidden:
         raise problem(
             "objective-noise",
@@ -192,11 +193,6 @@ def normalized_site(state: State, request: Request, option: str, variable: Varia
 def _normalized(state: State, name: str) -> bool:
     able = abilities(state.structure.program, state.structure.program.by_name[name])
     return Ability.LOG_PROB in able and Ability.SAMPLE in able
-
-
-def _latent(state: State, name: str) -> bool:
-    site = state.structure.program.by_name.get(name)
-    return site is not None and site.role is Role.LATENT
 
 
 def fitted(state: State, site: Site, variable: Variable) -> tuple[Contribution, ...]:
